@@ -1,0 +1,128 @@
+"""Layers that the model families share: the model's configuration, attention over a caller-owned cache, MLPs, norms.
+
+Everything here is a function of its arguments: positions, mask and cache slots belong to the caller, so that one call
+serves training (no cache), prefill (many slots at once) and beam decoding (one slot a beam).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import lax
+
+from pper_jax.types import KVCache, LayerCache
+
+ACTIVATIONS = {
+    "gelu_new": lambda x: jax.nn.gelu(x, approximate=True),
+    "gelu_pytorch_tanh": lambda x: jax.nn.gelu(x, approximate=True),
+    "gelu": lambda x: jax.nn.gelu(x, approximate=False),
+    "relu": jax.nn.relu,
+    "silu": jax.nn.silu,
+}
+
+
+@dataclass(frozen=True)
+class RopeScaling:
+    """Llama-3 frequency scaling (Llama 3 report, section 3.2): slow frequencies are divided by ``factor``.
+
+    ``kind`` is ``"linear"`` (all frequencies divided) or ``"llama3"``.
+    """
+
+    kind: str
+    factor: float
+    low_freq_factor: float = 1.0
+    high_freq_factor: float = 4.0
+    original_max_positions: int = 8192
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Static shape and options of a causal LM; hashable, so that jitted functions may close over it.
+
+    ``dtype`` is the compute type (norms, softmax and logits stay float32); parameters keep the type they were loaded in.
+    """
+
+    family: str
+    vocab_size: int
+    hidden_size: int
+    num_layers: int
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    mlp_size: int
+    max_positions: int
+    norm_eps: float = 1e-5
+    activation: str = "gelu_new"
+    tie_embeddings: bool = True
+    attention_bias: bool = False
+    mlp_bias: bool = False
+    rope_theta: float = 10_000.0
+    rope_scaling: RopeScaling | None = None
+    dtype: Any = jnp.float32
+
+
+def rotary_frequencies(config: ModelConfig) -> jax.Array:
+    """Angular frequencies of the rotary embedding (RoFormer, 2104.09864, eq. 15), ``[head_dim / 2]`` float32."""
+    exponents = jnp.arange(0, config.head_dim, 2, dtype=jnp.float32) / config.head_dim
+    freqs = config.rope_theta**-exponents
+    scaling = config.rope_scaling
+    if scaling is None:
+        return freqs
+    if scaling.kind == "linear":
+        return freqs / scaling.factor
+    rotations = scaling.original_max_positions * freqs / (2 * jnp.pi)
+    blend = (rotations - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor)
+    blend = jnp.clip(blend, 0.0, 1.0)
+    return (1 - blend) * freqs / scaling.factor + blend * freqs
+
+
+def rotate(x: jax.Array, positions: jax.Array, freqs: jax.Array) -> jax.Array:
+    """Apply the rotary embedding (half-split layout) to ``x`` ``[B, S, H, D]`` at ``positions`` ``[B, S]``."""
+    angles = positions[..., None, None].astype(jnp.float32) * freqs  # [B, S, 1, D/2]
+    cos, sin = jnp.cos(angles), jnp.sin(angles)
+    first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
+    rotated = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+    return rotated.astype(x.dtype)
+
+
+class Attention(nn.Module):
+    """Grouped-query attention over the keys of this call or over a cache that this call extends."""
+
+    config: ModelConfig
+    rotary: bool
+
+    @nn.compact
+    def __call__(
+        self, x: jax.Array, positions: jax.Array, mask: jax.Array, cache: LayerCache | None, write_at: jax.Array | int
+    ) -> tuple[jax.Array, LayerCache | None]:
+        """``x [B, S, M]``, ``positions [B, S]``, ``mask [B, S, C]`` -> ``([B, S, M], cache)``; see ``models.gpt2``."""
+        cfg = self.config
+
+        def project(name: str, heads: int) -> jax.Array:
+            return nn.DenseGeneral((heads, cfg.head_dim), use_bias=cfg.attention_bias, dtype=cfg.dtype, name=name)(x)
+
+        query = project("query", cfg.num_heads)
+        key, value = project("key", cfg.num_kv_heads), project("value", cfg.num_kv_heads)
+        if self.rotary:
+            freqs = rotary_frequencies(cfg)
+            query, key = rotate(query, positions, freqs), rotate(key, positions, freqs)
+        if cache is not None:
+            cache = LayerCache(
+                key=lax.dynamic_update_slice_in_dim(cache.key, key.astype(cache.key.dtype), write_at, axis=1),
+                value=lax.dynamic_update_slice_in_dim(cache.value, value.astype(cache.value.dtype), write_at, axis=1),
+            )
+            key, value = cache.key.astype(cfg.dtype), cache.value.astype(cfg.dtype)
+        mixed = jax.nn.dot_product_attention(query, key, value, mask=mask[:, None])
+        out = nn.DenseGeneral(
+            cfg.hidden_size, axis=(-2, -1), use_bias=cfg.attention_bias, dtype=cfg.dtype, name="out"
+        )(mixed)
+        return out, cache
+
+
+def split_cache(cache: KVCache | None, num_layers: int) -> tuple[LayerCache | None, ...]:
+    """One cache entry a layer, ``None`` for each where there is no cache."""
+    return cache if cache is not None else (None,) * num_layers

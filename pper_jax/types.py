@@ -1,0 +1,89 @@
+"""Every pytree that crosses a room, with its shapes. Arrays only; static configuration stays outside.
+
+Shape letters: ``B`` prompts or rows, ``P`` prompt length, ``K`` beams, ``T`` generated or sequence length,
+``S`` query positions of one model call, ``C`` key slots of the cache, ``H`` key/value heads, ``D`` head width.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+from flax import struct
+
+Params = Any  # a plain nested dict of arrays
+
+
+@struct.dataclass
+class Prompts:
+    """Right-padded prompts. What stands in the padding never changes a result.
+
+    Attributes:
+        tokens: ``[B, P]`` int32.
+        length: ``[B]`` int32, each in ``1..P``.
+    """
+
+    tokens: jax.Array
+    length: jax.Array
+
+
+@struct.dataclass
+class Programs:
+    """What a decoder wrote: ``K`` programs a prompt, best first.
+
+    Attributes:
+        tokens: ``[B, K, T]`` int32, the EOS included, padded with the config's ``pad_id`` after ``length``.
+        length: ``[B, K]`` int32, tokens generated, the EOS included. 0 marks an empty slot (fewer than K exist).
+        logprob: ``[B, K]`` float32, sum of ``token_logprobs`` (natural log, EOS included); ``-inf`` for an empty slot.
+        token_logprobs: ``[B, K, T]`` float32, 0 after ``length``.
+        finished: ``[B, K]`` bool, True when the program ended with an EOS rather than at the length limit.
+    """
+
+    tokens: jax.Array
+    length: jax.Array
+    logprob: jax.Array
+    token_logprobs: jax.Array
+    finished: jax.Array
+
+
+@struct.dataclass
+class LayerCache:
+    """Keys and values of one layer; slot ``c`` holds whatever token was written there, the caller's mask gives it meaning.
+
+    Attributes:
+        key: ``[B, C, H, D]``, rotary embedding already applied.
+        value: ``[B, C, H, D]``.
+    """
+
+    key: jax.Array
+    value: jax.Array
+
+
+KVCache = tuple[LayerCache, ...]  # one entry a layer
+
+
+@struct.dataclass
+class TrainBatch:
+    """A fixed-shape batch for the train step.
+
+    Attributes:
+        tokens: ``[B, T]`` int32.
+        segment_ids: ``[B, T]`` int32, 0 = padding, 1, 2, ... = sequences packed into the row.
+        loss_mask: ``[B, T]`` bool, True where ``tokens[b, t]`` is a target (completion or EOS; never prompt or padding).
+        weight: ``[B]`` float32 weight of the row's loss (importance weights; 1 when unused; 0 drops the row).
+    """
+
+    tokens: jax.Array
+    segment_ids: jax.Array
+    loss_mask: jax.Array
+    weight: jax.Array
+
+
+@struct.dataclass
+class TrainState:
+    """All that training needs to go on: ``step`` int32 [], ``params``, ``opt_state``, and a typed PRNG ``key`` []."""
+
+    step: jax.Array
+    params: Params
+    opt_state: Any
+    key: jax.Array
