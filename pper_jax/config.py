@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class TaskSetConfig:
-    """Which tasks: ``source`` is ``micro_python`` or a tasks file, ``split`` filters, ``count`` 0 takes a whole file."""
+    """Which tasks: ``source``: ``micro_python`` or a tasks file; ``split`` filters; ``count`` 0: all of a file."""
 
     source: str = "micro_python"
     split: str | None = None
