@@ -1,0 +1,23 @@
+"""Decoding: prompts in, programs with their log-probabilities out."""
+
+from pper_jax.decode.beam import BeamConfig, beam_search
+from pper_jax.decode.cache import init_cache
+from pper_jax.decode.engine import HostProgram, decode_prompts, pack_prompts, to_host
+from pper_jax.decode.sample import SampleConfig, sample
+from pper_jax.decode.score import score
+from pper_jax.decode.stops import stop_token_suffixes, trim_program
+
+__all__ = [
+    "BeamConfig",
+    "HostProgram",
+    "SampleConfig",
+    "beam_search",
+    "decode_prompts",
+    "init_cache",
+    "pack_prompts",
+    "sample",
+    "score",
+    "stop_token_suffixes",
+    "to_host",
+    "trim_program",
+]

@@ -1,0 +1,175 @@
+"""Independent samples over a shared prompt cache; temperature 0 is greedy decoding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from flax import struct
+from jax import lax
+
+from pper_jax.decode.cache import ancestor_mask, log_probs, prefill
+from pper_jax.decode.stops import ends, tail_length
+from pper_jax.errors import UserError
+from pper_jax.types import KVCache, Params, Programs, Prompts
+
+
+@dataclass(frozen=True)
+class SampleConfig:
+    """Static options of sampling; hashable.
+
+    Attributes:
+        num_samples: ``K``, programs a prompt.
+        max_new_tokens: ``T``, length limit, EOS included.
+        temperature: logits are divided by it; 0 takes the most probable token (the lowest id among equals).
+        top_k: keep exactly the ``top_k`` most probable tokens (lowest ids among equals); 0 keeps all.
+        top_p: then keep the most probable tokens up to and including the one that brings their tempered probability to
+            ``top_p`` (nucleus sampling, Holtzman et al. 2020); 1 keeps all.
+        eos_ids: tokens that end a program.
+        pad_id: what stands after the end in ``Programs.tokens``.
+        stop_suffixes: token sequences; a program whose generated tokens end in one is finished as with an EOS.
+    """
+
+    num_samples: int = 1
+    max_new_tokens: int = 256
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    eos_ids: tuple[int, ...] = ()
+    pad_id: int = 0
+    stop_suffixes: tuple[tuple[int, ...], ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("num_samples", "max_new_tokens"):
+            if getattr(self, name) < 1:
+                raise UserError(f"sampling needs {name} >= 1, not {getattr(self, name)}.")
+        if not 0 <= self.temperature < float("inf"):
+            raise UserError(f"temperature must be a finite number >= 0, not {self.temperature}.")
+        if self.top_k < 0:
+            raise UserError(f"top_k must be >= 0 (0 keeps every token), not {self.top_k}.")
+        if not 0 < self.top_p <= 1:
+            raise UserError(f"top_p must lie in (0, 1] (1 keeps every token), not {self.top_p}.")
+        if not all(self.stop_suffixes):
+            raise UserError("stop_suffixes holds an empty sequence, which would end every program at once; remove it.")
+
+
+@struct.dataclass
+class _Sampling:
+    """The state between two steps, ``step`` tokens drawn."""
+
+    step: jax.Array
+    token: jax.Array  # [B, K] the last token
+    recent: jax.Array  # [B, K, L] last tokens, -1 before the first
+    length: jax.Array  # [B, K]
+    open: jax.Array  # [B, K] bool, may still grow
+    finished: jax.Array  # [B, K] bool
+    tokens: jax.Array  # [B, K, T]
+    logprobs: jax.Array  # [B, K, T]
+
+
+@partial(jax.jit, static_argnames=("module", "config"))
+def sample(module: nn.Module, params: Params, prompts: Prompts, key: jax.Array, *, config: SampleConfig) -> Programs:
+    """Draw ``num_samples`` programs a prompt, in the order drawn: unsorted, so that the first is an unbiased sample.
+
+    Draw ``k`` of a prompt depends on the prompt's key, ``k`` and the step alone, not on the batch nor ``num_samples``.
+    A program for which no token has a finite log-probability ends there, unfinished.
+
+    Args:
+        module: a causal LM with the call contract of ``pper_jax.models``.
+        params: its parameters.
+        prompts: tokens ``[B, P]``; ``length + max_new_tokens`` must fit the model's positions (the caller's care).
+        key: typed keys ``[B]``, one a prompt; or one key ``[]``, folded with the row number.
+        config: static options.
+
+    Returns:
+        Programs with ``[B, num_samples, max_new_tokens]`` tokens. ``logprob`` and ``token_logprobs`` are the model's
+        own, without temperature, top-k or top-p, so that they compare with those of beam search.
+    """
+    batch, slots = prompts.tokens.shape
+    width, limit = config.num_samples, config.max_new_tokens
+    keys = key if key.ndim else jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(batch))
+    keys = jax.vmap(lambda k: jax.vmap(jax.random.fold_in, (None, 0))(k, jnp.arange(width)))(keys)  # [B, K]
+    logits, cache = prefill(module, params, prompts, (limit - 1) * width)
+    state = _start(batch, config)
+    state = _draw(state, jnp.repeat(logits[:, None], width, axis=1), keys, config)
+    apply: Callable[..., Any] = partial(module.apply, {"params": params})
+    own = jnp.arange(width)[None, :, None]
+    steps = jnp.arange(limit - 1)
+
+    def unfinished(carry: tuple[_Sampling, KVCache]) -> jax.Array:
+        return (carry[0].step < limit) & jnp.any(carry[0].open)
+
+    def extend(carry: tuple[_Sampling, KVCache]) -> tuple[_Sampling, KVCache]:
+        state, cache = carry
+        last = state.step - 1
+        ancestors = jnp.broadcast_to(jnp.where(steps <= last, own, -1), (batch, width, limit - 1))
+        positions = jnp.broadcast_to((prompts.length + last)[:, None], state.token.shape)
+        mask = ancestor_mask(prompts.length, slots, ancestors)
+        logits, cache = apply(state.token, positions, mask, cache=cache, write_at=slots + last * width)
+        return _draw(state, logits, keys, config), cache
+
+    state, _ = lax.while_loop(unfinished, extend, (state, cache))
+    exists = state.length > 0
+    return Programs(
+        tokens=state.tokens,
+        length=state.length,
+        logprob=jnp.where(exists, state.logprobs.sum(-1), -jnp.inf),
+        token_logprobs=state.logprobs,
+        finished=state.finished,
+    )
+
+
+def _start(batch: int, config: SampleConfig) -> _Sampling:
+    grid = (batch, config.num_samples)
+    return _Sampling(
+        step=jnp.int32(0),
+        token=jnp.zeros(grid, jnp.int32),
+        recent=jnp.full((*grid, tail_length(config.stop_suffixes)), -1, jnp.int32),
+        length=jnp.zeros(grid, jnp.int32),
+        open=jnp.ones(grid, bool),
+        finished=jnp.zeros(grid, bool),
+        tokens=jnp.full((*grid, config.max_new_tokens), config.pad_id, jnp.int32),
+        logprobs=jnp.zeros((*grid, config.max_new_tokens), jnp.float32),
+    )
+
+
+def _choose(keys: jax.Array, logprob: jax.Array, config: SampleConfig) -> jax.Array:
+    """A token ``[B, K]`` for each row of ``logprob [B, K, V]``, after temperature, top-k and top-p."""
+    if config.temperature == 0:
+        return jnp.argmax(logprob, axis=-1).astype(jnp.int32)
+    scaled, vocabulary = logprob / config.temperature, logprob.shape[-1]
+    draw = jax.vmap(jax.vmap(jax.random.categorical))
+    if config.top_k == 0 and config.top_p == 1:
+        return draw(keys, scaled).astype(jnp.int32)
+    scaled, order = lax.top_k(scaled, min(config.top_k or vocabulary, vocabulary))  # best first
+    if config.top_p < 1:
+        probability = jax.nn.softmax(scaled, axis=-1)
+        before = jnp.cumsum(probability, axis=-1) - probability
+        scaled = jnp.where((before < config.top_p) | (jnp.arange(scaled.shape[-1]) == 0), scaled, -jnp.inf)
+    return jnp.take_along_axis(order, draw(keys, scaled)[..., None], axis=-1)[..., 0].astype(jnp.int32)
+
+
+def _draw(state: _Sampling, logits: jax.Array, keys: jax.Array, config: SampleConfig) -> _Sampling:
+    """Append one token to every open program, from ``logits [B, K, V]``."""
+    step = state.step
+    logprob = log_probs(logits)
+    fold = jax.vmap(jax.vmap(jax.random.fold_in, (0, None)), (0, None))
+    token = _choose(fold(keys, step), logprob, config)
+    chosen = jnp.take_along_axis(logprob, token[..., None], axis=-1)[..., 0]
+    grows = state.open & (chosen > -jnp.inf)
+    ended = grows & ends(token, state.recent, config.eos_ids, config.stop_suffixes)
+    return _Sampling(
+        step=step + 1,
+        token=token,
+        recent=jnp.concatenate([state.recent, token[..., None]], axis=-1)[..., 1:],
+        length=state.length + grows,
+        open=grows & ~ended,
+        finished=state.finished | ended,
+        tokens=state.tokens.at[:, :, step].set(jnp.where(grows, token, config.pad_id)),
+        logprobs=state.logprobs.at[:, :, step].set(jnp.where(grows, chosen, 0.0)),
+    )
