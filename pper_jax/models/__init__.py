@@ -1,6 +1,21 @@
 """Causal language models as pure Linen modules, and their checkpoints."""
 
+from pper_jax.models.causal_lm import CausalLM
+from pper_jax.models.checkpoints import describe, load_model, save_model
+from pper_jax.models.families import MODEL_FAMILIES, build_model
 from pper_jax.models.gpt2 import GPT2
-from pper_jax.models.layers import ModelConfig
+from pper_jax.models.layers import ModelConfig, RopeScaling
+from pper_jax.models.llama import Llama
 
-__all__ = ["GPT2", "ModelConfig"]
+__all__ = [
+    "GPT2",
+    "MODEL_FAMILIES",
+    "CausalLM",
+    "Llama",
+    "ModelConfig",
+    "RopeScaling",
+    "build_model",
+    "describe",
+    "load_model",
+    "save_model",
+]

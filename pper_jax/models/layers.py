@@ -1,4 +1,4 @@
-"""Layers that the model families share: the model's configuration, attention over a caller-owned cache, MLPs, norms.
+"""Layers that the model families share: the model's configuration, norms, rotary positions, attention over a cache.
 
 Everything here is a function of its arguments: positions, mask and cache slots belong to the caller, so that one call
 serves training (no cache), prefill (many slots at once) and beam decoding (one slot a beam).
@@ -11,10 +11,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jax import lax
 
-from pper_jax.types import KVCache, LayerCache
+from pper_jax.types import LayerCache
 
 ACTIVATIONS = {
     "gelu_new": lambda x: jax.nn.gelu(x, approximate=True),
@@ -27,9 +28,11 @@ ACTIVATIONS = {
 
 @dataclass(frozen=True)
 class RopeScaling:
-    """Llama-3 frequency scaling (Llama 3 report, section 3.2): slow frequencies are divided by ``factor``.
+    """How rotary frequencies are stretched for contexts longer than those of pretraining.
 
-    ``kind`` is ``"linear"`` (all frequencies divided) or ``"llama3"``.
+    ``kind`` is ``"linear"`` (all frequencies divided by ``factor``) or ``"llama3"`` (Llama 3.1: only the slow ones,
+    which turn fewer than ``low_freq_factor`` times in ``original_max_positions``, with a ramp up to
+    ``high_freq_factor`` turns).
     """
 
     kind: str
@@ -43,7 +46,9 @@ class RopeScaling:
 class ModelConfig:
     """Static shape and options of a causal LM; hashable, so that jitted functions may close over it.
 
-    ``dtype`` is the compute type (norms, softmax and logits stay float32); parameters keep the type they were loaded in.
+    ``family`` is a key of ``MODEL_FAMILIES``. ``attention_bias`` covers query, key, value and output projections;
+    ``mlp_bias`` Llama's MLP (GPT-2's always has biases). ``dtype`` is the compute type (norms, softmax and logits stay
+    float32); parameters keep their own type.
     """
 
     family: str
@@ -65,22 +70,30 @@ class ModelConfig:
     dtype: Any = jnp.float32
 
 
-def rotary_frequencies(config: ModelConfig) -> jax.Array:
+def layer_norm(config: ModelConfig, name: str | None = None) -> nn.Module:
+    """LayerNorm (1607.06450) with scale and bias, in float32."""
+    return nn.LayerNorm(epsilon=config.norm_eps, dtype=jnp.float32, use_fast_variance=False, name=name)
+
+
+def rms_norm(config: ModelConfig, name: str | None = None) -> nn.Module:
+    """RMSNorm (1910.07467) with scale, in float32."""
+    return nn.RMSNorm(epsilon=config.norm_eps, dtype=jnp.float32, name=name)
+
+
+def rotary_frequencies(config: ModelConfig) -> np.ndarray:
     """Angular frequencies of the rotary embedding (RoFormer, 2104.09864, eq. 15), ``[head_dim / 2]`` float32."""
-    exponents = jnp.arange(0, config.head_dim, 2, dtype=jnp.float32) / config.head_dim
-    freqs = config.rope_theta**-exponents
+    freqs = config.rope_theta ** -(np.arange(0, config.head_dim, 2, dtype=np.float64) / config.head_dim)
     scaling = config.rope_scaling
-    if scaling is None:
-        return freqs
-    if scaling.kind == "linear":
-        return freqs / scaling.factor
-    rotations = scaling.original_max_positions * freqs / (2 * jnp.pi)
-    blend = (rotations - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor)
-    blend = jnp.clip(blend, 0.0, 1.0)
-    return (1 - blend) * freqs / scaling.factor + blend * freqs
+    if scaling is not None and scaling.kind == "linear":
+        freqs = freqs / scaling.factor
+    elif scaling is not None:
+        turns = scaling.original_max_positions * freqs / (2 * np.pi)
+        keep = np.clip((turns - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor), 0, 1)
+        freqs = keep * freqs + (1 - keep) * freqs / scaling.factor
+    return freqs.astype(np.float32)
 
 
-def rotate(x: jax.Array, positions: jax.Array, freqs: jax.Array) -> jax.Array:
+def rotate(x: jax.Array, positions: jax.Array, freqs: np.ndarray) -> jax.Array:
     """Apply the rotary embedding (half-split layout) to ``x`` ``[B, S, H, D]`` at ``positions`` ``[B, S]``."""
     angles = positions[..., None, None].astype(jnp.float32) * freqs  # [B, S, 1, D/2]
     cos, sin = jnp.cos(angles), jnp.sin(angles)
@@ -99,7 +112,7 @@ class Attention(nn.Module):
     def __call__(
         self, x: jax.Array, positions: jax.Array, mask: jax.Array, cache: LayerCache | None, write_at: jax.Array | int
     ) -> tuple[jax.Array, LayerCache | None]:
-        """``x [B, S, M]``, ``positions [B, S]``, ``mask [B, S, C]`` -> ``([B, S, M], cache)``; see ``models.gpt2``."""
+        """``x [B, S, M]``, ``positions [B, S]``, ``mask [B, S, C]`` -> ``([B, S, M], cache)``; see ``CausalLM``."""
         cfg = self.config
 
         def project(name: str, heads: int) -> jax.Array:
@@ -117,12 +130,7 @@ class Attention(nn.Module):
             )
             key, value = cache.key.astype(cfg.dtype), cache.value.astype(cfg.dtype)
         mixed = jax.nn.dot_product_attention(query, key, value, mask=mask[:, None])
-        out = nn.DenseGeneral(
-            cfg.hidden_size, axis=(-2, -1), use_bias=cfg.attention_bias, dtype=cfg.dtype, name="out"
-        )(mixed)
+        out = nn.DenseGeneral(cfg.hidden_size, axis=(-2, -1), use_bias=cfg.attention_bias, dtype=cfg.dtype, name="out")(
+            mixed
+        )
         return out, cache
-
-
-def split_cache(cache: KVCache | None, num_layers: int) -> tuple[LayerCache | None, ...]:
-    """One cache entry a layer, ``None`` for each where there is no cache."""
-    return cache if cache is not None else (None,) * num_layers

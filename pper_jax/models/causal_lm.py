@@ -1,0 +1,87 @@
+"""What every model family shares: embed, run the blocks over a caller-owned cache, normalise, unembed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import lax
+
+from pper_jax.models.layers import ModelConfig
+from pper_jax.types import KVCache
+
+_float32_dot = partial(lax.dot_general, preferred_element_type=jnp.float32)
+
+
+class CausalLM(nn.Module):
+    """A decoder-only language model; a family is a subclass that names its block, its norm and its kind of positions.
+
+    ``module.apply({"params": params}, tokens, positions, mask, cache=None, write_at=0)``:
+
+    - ``tokens [B, S]`` int32, ``positions [B, S]`` int32, ``mask [B, S, C]`` bool: query ``s`` may see key slot ``c``.
+    - ``cache=None``: ``C == S`` and the keys are this call's. Otherwise this call's keys and values are first written
+      to slots ``write_at .. write_at + S - 1`` (``write_at`` may be traced) and attention runs over all ``C`` slots.
+    - returns ``(logits [B, S, V] float32, cache)``.
+
+    ``method="hidden"`` stops before the logits and ``method="unembed"`` makes them, for callers that need few of them.
+    """
+
+    config: ModelConfig
+
+    block: ClassVar[type[nn.Module]]
+    norm: ClassVar[Callable[..., nn.Module]]
+    learned_positions: ClassVar[bool]
+
+    def setup(self) -> None:
+        """Declare the sub-modules; names are the parameter paths that checkpoints and sharding rules use."""
+        cfg = self.config
+        normal = nn.initializers.normal(0.02)
+        embed = partial(nn.Embed, features=cfg.hidden_size, embedding_init=normal, dtype=cfg.dtype)
+        self.token_embedding = embed(cfg.vocab_size)
+        if self.learned_positions:
+            self.position_embedding = embed(cfg.max_positions)
+        self.layers = [self.block(cfg, name=f"layer_{i}") for i in range(cfg.num_layers)]
+        self.final_norm = self.norm(cfg)
+        if not cfg.tie_embeddings:
+            self.lm_head = nn.Dense(cfg.vocab_size, use_bias=False, dtype=cfg.dtype, dot_general=_float32_dot)
+
+    def hidden(
+        self,
+        tokens: jax.Array,
+        positions: jax.Array,
+        mask: jax.Array,
+        cache: KVCache | None = None,
+        write_at: jax.Array | int = 0,
+    ) -> tuple[jax.Array, KVCache | None]:
+        """Final hidden states ``[B, S, M]`` after the last norm, and the extended cache."""
+        x = self.token_embedding(tokens)
+        if self.learned_positions:
+            x = x + self.position_embedding(positions)
+        extended = []
+        for i, layer in enumerate(self.layers):
+            x, layer_cache = layer(x, positions, mask, None if cache is None else cache[i], write_at)
+            extended.append(layer_cache)
+        return self.final_norm(x).astype(self.config.dtype), None if cache is None else tuple(extended)
+
+    def unembed(self, hidden: jax.Array) -> jax.Array:
+        """Logits ``[..., V]`` of hidden states ``[..., M]``, summed in float32 whatever the compute type."""
+        if not self.config.tie_embeddings:
+            return self.lm_head(hidden)
+        embedding = self.token_embedding.embedding.astype(self.config.dtype)
+        return jnp.einsum("...m,vm->...v", hidden, embedding, preferred_element_type=jnp.float32)
+
+    def __call__(
+        self,
+        tokens: jax.Array,
+        positions: jax.Array,
+        mask: jax.Array,
+        cache: KVCache | None = None,
+        write_at: jax.Array | int = 0,
+    ) -> tuple[jax.Array, KVCache | None]:
+        """``(logits [B, S, V] float32, cache)``; see the class."""
+        hidden, cache = self.hidden(tokens, positions, mask, cache, write_at)
+        return self.unembed(hidden), cache

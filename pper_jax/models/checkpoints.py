@@ -1,0 +1,120 @@
+"""Checkpoints in and out: Hugging Face folders and GGUF files in, Hugging Face folders out."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from pper_jax.errors import UserError
+from pper_jax.models import gguf, hf
+from pper_jax.models.causal_lm import CausalLM
+from pper_jax.models.families import build_model
+from pper_jax.models.layers import ModelConfig
+from pper_jax.models.weights import assemble, parameter_shapes
+from pper_jax.types import Params
+
+
+def load_model(path: str | Path, *, dtype: Any = None, mesh: Any = None) -> tuple[CausalLM, Params, Any]:
+    """Read a Hugging Face folder or a GGUF file.
+
+    Args:
+        path: folder with ``config.json``, safetensors and a tokenizer, or a ``.gguf`` file.
+        dtype: compute type (``"bfloat16"``, ``jnp.float32``, ...), ``config.dtype`` of the module; float32 by default.
+        mesh: where given, parameters are placed on it by the rules of ``pper_jax.sharding``.
+
+    Returns:
+        ``(module, params, tokenizer)``: ``params`` a plain nested dict of float32 arrays whatever the stored type
+        (dequantised where it was quantised), ``tokenizer`` a transformers tokenizer.
+
+    Raises:
+        UserError: nothing readable there, a family or variant that is not supported, or weights that do not fit.
+    """
+    path = Path(path)
+    if path.is_dir():
+        config, hf_config = hf.read_config(path)
+        tree = assemble(config, hf.weight_source(path, config), "hf", path)
+        tokenizer = hf.load_tokenizer(path, config, hf_config.eos_token_id)
+    else:
+        model = gguf.open_gguf(path)
+        config = gguf.read_config(model)
+        tree = assemble(config, gguf.weight_source(model, config), "gguf", path)
+        tokenizer = gguf.read_tokenizer(model)
+    if dtype is not None:
+        config = replace(config, dtype=_compute_type(dtype))
+    if mesh is None:
+        params = jax.tree.map(jnp.array, tree)
+    else:
+        from pper_jax.sharding import shard_params
+
+        params = shard_params(tree, mesh)
+    return build_model(config), params, tokenizer
+
+
+def _compute_type(dtype: Any) -> Any:
+    """``jnp.float32``, ``jnp.bfloat16`` or ``jnp.float16`` from any spelling of it, so that equal configs compare equal."""
+    try:
+        name = jnp.dtype(dtype).name
+    except TypeError:
+        name = str(dtype)
+    if name not in ("float32", "bfloat16", "float16"):
+        raise UserError(f"dtype: {name!r} is not a compute type; use float32, bfloat16 or float16.")
+    return getattr(jnp, name)
+
+
+def save_model(path: str | Path, module: CausalLM, params: Params, tokenizer: Any) -> Path:
+    """Write a Hugging Face folder that transformers loads; returns its path.
+
+    The folder appears whole or not at all: it is written beside ``path`` and renamed. A model folder that stands
+    at ``path`` is replaced; anything else there is refused. Weights keep the type that they have.
+    """
+    path = Path(path)
+    if path.exists() and not (path.is_dir() and ((path / "config.json").exists() or not any(path.iterdir()))):
+        raise UserError(f"{path}: exists and is not a model folder; give another path.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as scratch:
+        fresh = Path(scratch) / "new"
+        fresh.mkdir()
+        hf.write_folder(fresh, module.config, params, tokenizer)
+        if path.exists():
+            path.rename(Path(scratch) / "old")
+        fresh.rename(path)
+    return path
+
+
+def describe(path: str | Path) -> dict[str, Any]:
+    """What ``pper models info`` prints, from headers alone: no weights are read.
+
+    Keys: ``path, family, parameters, layers, hidden_size, heads, kv_heads, head_dim, mlp_size, vocabulary, context,
+    tied_embeddings, stored_as, bytes_on_disk``.
+    """
+    path = Path(path)
+    if path.is_dir():
+        config, _ = hf.read_config(path)
+        types = hf.stored_types(path)
+        size = sum(file.stat().st_size for file in path.iterdir() if file.is_file())
+    else:
+        model = gguf.open_gguf(path)
+        config, types, size = gguf.read_config(model), gguf.stored_types(model), path.stat().st_size
+    return {"path": str(path), **_widths(config), "stored_as": "+".join(sorted(types)), "bytes_on_disk": size}
+
+
+def _widths(config: ModelConfig) -> dict[str, Any]:
+    return {
+        "family": config.family,
+        "parameters": sum(math.prod(shape) for shape in parameter_shapes(config).values()),
+        "layers": config.num_layers,
+        "hidden_size": config.hidden_size,
+        "heads": config.num_heads,
+        "kv_heads": config.num_kv_heads,
+        "head_dim": config.head_dim,
+        "mlp_size": config.mlp_size,
+        "vocabulary": config.vocab_size,
+        "context": config.max_positions,
+        "tied_embeddings": config.tie_embeddings,
+    }

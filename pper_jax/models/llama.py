@@ -1,0 +1,41 @@
+"""Llama (2302.13971) and its kin: rotary positions, RMSNorm before each sub-layer, grouped queries, SwiGLU."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+from flax import linen as nn
+
+from pper_jax.models.causal_lm import CausalLM
+from pper_jax.models.layers import ACTIVATIONS, Attention, ModelConfig, rms_norm
+from pper_jax.types import LayerCache
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block: rotary attention, then a gated MLP (2002.05202), each with a residual."""
+
+    config: ModelConfig
+
+    @nn.compact
+    def __call__(
+        self, x: jax.Array, positions: jax.Array, mask: jax.Array, cache: LayerCache | None, write_at: jax.Array | int
+    ) -> tuple[jax.Array, LayerCache | None]:
+        """``[B, S, M]`` in, ``[B, S, M]`` and the layer's cache out."""
+        cfg = self.config
+        dense = partial(nn.Dense, use_bias=cfg.mlp_bias, dtype=cfg.dtype)
+        normed = rms_norm(cfg, "attention_norm")(x).astype(cfg.dtype)
+        attended, cache = Attention(cfg, rotary=True, name="attention")(normed, positions, mask, cache, write_at)
+        x = x + attended
+        normed = rms_norm(cfg, "mlp_norm")(x).astype(cfg.dtype)
+        gate = ACTIVATIONS[cfg.activation](dense(cfg.mlp_size, name="gate")(normed))
+        up = dense(cfg.mlp_size, name="up")(normed)
+        return x + dense(cfg.hidden_size, name="down")(gate * up), cache
+
+
+class Llama(CausalLM):
+    """Causal LM of the Llama family; the call contract is that of ``CausalLM``."""
+
+    block = Block
+    norm = staticmethod(rms_norm)
+    learned_positions = False
