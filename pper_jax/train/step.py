@@ -74,7 +74,7 @@ def train_step(
     grads = jax.tree.map(lambda g: g * scale, grads)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    metrics = Metrics(loss=total * scale, grad_norm=optax.global_norm(grads), tokens=count, row_logprob=row_logprob)
+    metrics = Metrics(loss=total * scale, grad_norm=optax.tree.norm(grads), tokens=count, row_logprob=row_logprob)
     return replace(state, step=state.step + 1, params=params, opt_state=opt_state), metrics
 
 
