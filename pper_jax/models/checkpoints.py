@@ -57,7 +57,7 @@ def load_model(path: str | Path, *, dtype: Any = None, mesh: Any = None) -> tupl
 
 
 def _compute_type(dtype: Any) -> Any:
-    """``jnp.float32``, ``jnp.bfloat16`` or ``jnp.float16`` from any spelling of it, so that equal configs compare equal."""
+    """``jnp.float32``, ``jnp.bfloat16`` or ``jnp.float16``, from any spelling, so that equal configs compare equal."""
     try:
         name = jnp.dtype(dtype).name
     except TypeError:

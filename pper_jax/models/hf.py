@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -20,6 +21,9 @@ from pper_jax.models.families import check_family
 from pper_jax.models.layers import ACTIVATIONS, ModelConfig, RopeScaling
 from pper_jax.models.weights import Source, pack, parameter_shapes, stored_tensors
 from pper_jax.types import Params
+
+# transformers says at import that there is no PyTorch; only its configs and tokenizers are used here.
+os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
 
 ARCHITECTURES = {"gpt2": "GPT2LMHeadModel", "llama": "LlamaForCausalLM"}
 PREFIXES = {"gpt2": "transformer.", "llama": "model."}
