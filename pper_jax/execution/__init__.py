@@ -1,0 +1,12 @@
+"""Testing programs: a pool of sandboxed processes that costs a bad program its own verdict and nothing else.
+
+Standard library only; the JAX process never forks. See ``pool`` for the processes, ``checks`` for what runs where.
+"""
+
+from __future__ import annotations
+
+from pper_jax.execution.limits import Limits
+from pper_jax.execution.pool import TestPool
+from pper_jax.execution.verdict import STATUSES, Job, TestResult, Verdict
+
+__all__ = ["STATUSES", "Job", "Limits", "TestPool", "TestResult", "Verdict"]

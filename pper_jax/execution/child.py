@@ -1,0 +1,213 @@
+"""What runs inside the sandbox: the program, and a loop that calls its functions for the trusted side.
+
+Nothing here is a secret or a judgement: a program shares this process and may forge every word that is sent, but all
+it can say is which value a call gave. The requests, each answered by ``{"n": number, ...}``::
+
+    [number, "names", [name, ...]]             which of the names are there, as values or kept objects
+    [number, "call", target, args, kwargs, m]  call a name or a kept object; with m, say how its arguments changed
+    [number, "get" | "set" | "list" | "bool" | "len" | "item", target, ...]   use a kept object
+
+This module and ``wire`` are loaded with a private copy of the builtins (see ``zygote``): programs that rebind builtins
+then break themselves only.
+"""
+
+from __future__ import annotations
+
+import atexit
+import builtins
+import sys
+import threading
+from collections.abc import Callable
+from posix import _exit
+from types import ModuleType, TracebackType
+from typing import Any, NoReturn
+
+from pper_jax.execution.wire import NotPlain, decode, encode, read_message, write_message
+
+REQUEST_LIMIT = 1 << 28
+DETAIL_LENGTH = 300
+MUTABLE = (list, dict, set, tuple)
+
+
+def run(fd: int) -> NoReturn:
+    """Read the program from the channel, then run it as ``__main__`` or serve calls into it; never return."""
+    start = read_message(fd, REQUEST_LIMIT)
+    if start is None:
+        _exit(0)
+    if start["mode"] == "main":
+        run_main(fd, start["program"])
+    Server(fd).serve(start["program"])
+
+
+def run_main(fd: int, source: str) -> NoReturn:
+    """Run a program as a script does: threads joined, exit functions run, output flushed, an exit status at the end."""
+    status, failure = 0, None
+    try:
+        _execute(source, "__main__")
+    except SystemExit as error:
+        status = _exit_status(error.code)
+    except BaseException as error:
+        status, failure = 1, describe(error)
+    try:
+        threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+    except BaseException as error:
+        status, failure = 1, failure or describe(error)
+    if failure is not None:
+        write_message(fd, {"x": failure})
+    _exit(status)
+
+
+def _exit_status(code: object) -> int:
+    if code is None:
+        return 0
+    return code & 0xFF if isinstance(code, int) else 1
+
+
+def _execute(source: str, name: str) -> dict[str, Any]:
+    module = ModuleType(name)
+    module.__dict__["__builtins__"] = builtins
+    sys.modules[name] = module
+    exec(compile(source, "<program>", "exec", dont_inherit=True), module.__dict__)
+    return module.__dict__
+
+
+def describe(error: BaseException) -> list[str]:
+    """Return ``[nearest builtin class, what happened and where]`` of an exception."""
+    kind = type(error)
+    base = next(base for base in kind.__mro__ if getattr(builtins, base.__name__, None) is base)
+    try:
+        text = f"{kind.__name__}: {error}"
+    except Exception:
+        text = kind.__name__
+    line = _last_line(error.__traceback__)
+    return [base.__name__, text[:DETAIL_LENGTH] + (f" (line {line})" if line else "")]
+
+
+def _last_line(trace: TracebackType | None) -> int | None:
+    line = None
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == "<program>":
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return line
+
+
+class Server:
+    """Answers requests about one program until the channel closes."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self.globals: dict[str, Any] = {}
+        self.kept: list[Any] = []
+        self.numbers: dict[int, int] = {}
+        self.targets: dict[str, Callable[..., Any]] = {}
+
+    def serve(self, source: str) -> NoReturn:
+        """Load the program, say how that went, and answer requests."""
+        try:
+            self.globals = _execute(source, "program")
+            reply: dict[str, Any] = {"n": 0}
+        except BaseException as error:
+            reply = {"n": 0, "x": describe(error)}
+        write_message(self.fd, reply)
+        while True:
+            request = read_message(self.fd, REQUEST_LIMIT)
+            if request is None:
+                _exit(0)
+            self.answer(request[0], request[1], request[2:])
+
+    def answer(self, number: int, operation: str, arguments: list[Any]) -> None:
+        """Do one request and send its reply, an exception of the program included."""
+        try:
+            reply = getattr(self, "do_" + operation)(*arguments)
+        except BaseException as error:
+            reply = {"x": describe(error)}
+        reply["n"] = number
+        try:
+            write_message(self.fd, reply)
+        except OSError:
+            _exit(1)
+
+    def keep(self, value: Any) -> list[Any]:
+        """Return the number and type name of an object that stays here; the same object keeps its number."""
+        number = self.numbers.get(id(value))
+        if number is None:
+            number = self.numbers[id(value)] = len(self.kept)
+            self.kept.append(value)
+        return [number, type(value).__name__]
+
+    def find(self, target: str | int) -> Any:
+        """Return a kept object by its number, or what a name (``f``, ``Solution.f``, ``Solution().f``) stands for."""
+        if isinstance(target, int):
+            return self.kept[target]
+        if target not in self.targets:
+            self.targets[target] = self.resolve(target)
+        return self.targets[target]
+
+    def resolve(self, target: str) -> Any:
+        """Look a dotted name up; a bare method name is looked for in ``class Solution``, as APPS and LeetCode do."""
+        if "." not in target and target not in self.globals and "Solution" in self.globals:
+            return getattr(self.globals["Solution"](), target)
+        first, *rest = target.split(".")
+        name = first.removesuffix("()")
+        if name not in self.globals:
+            raise NameError(f"name {name!r} is not defined by the program")
+        value = self.globals[name]
+        if name != first:
+            value = value()
+        for part in rest:
+            value = getattr(value, part)
+        return value
+
+    def value(self, data: Any) -> Any:
+        """Decode an argument; numbers of kept objects become the objects."""
+        return decode(data, lambda number, _: self.kept[number])
+
+    def do_names(self, names: list[str]) -> dict[str, Any]:
+        """Say which names exist, functions and classes as kept objects."""
+        found = [(name, self.globals[name]) for name in names if name in self.globals]
+        return {"v": {"d": [[name, {"r": self.keep(v)} if callable(v) else self.plain(v)] for name, v in found]}}
+
+    def do_call(self, target: str | int, arguments: list[Any], named: dict[str, Any], changes: bool) -> dict[str, Any]:
+        """Call, and give back the result; with ``changes`` also the arguments that the call changed in place."""
+        values = [self.value(item) for item in arguments]
+        keywords = {name: self.value(item) for name, item in named.items()}
+        reply = {"v": self.plain(self.find(target)(*values, **keywords))}
+        if changes:
+            after = [(place, self.plain(item)) for place, item in enumerate(values) if isinstance(item, MUTABLE)]
+            reply["m"] = [[place, data] for place, data in after if data != arguments[place]]
+        return reply
+
+    def plain(self, value: Any) -> Any:
+        """Encode a value; what is no data is kept here and travels as a number."""
+        try:
+            return encode(value, self.keep)
+        except RecursionError:
+            raise NotPlain("data nested too deeply") from None
+
+    def do_get(self, target: int, name: str) -> dict[str, Any]:
+        """Read an attribute."""
+        return {"v": self.plain(getattr(self.kept[target], name))}
+
+    def do_set(self, target: int, name: str, data: Any) -> dict[str, Any]:
+        """Set an attribute."""
+        setattr(self.kept[target], name, self.value(data))
+        return {"v": None}
+
+    def do_list(self, target: int) -> dict[str, Any]:
+        """Iterate to the end."""
+        return {"v": self.plain(list(self.kept[target]))}
+
+    def do_bool(self, target: int) -> dict[str, Any]:
+        """Truth."""
+        return {"v": bool(self.kept[target])}
+
+    def do_len(self, target: int) -> dict[str, Any]:
+        """Length."""
+        return {"v": len(self.kept[target])}
+
+    def do_item(self, target: int, data: Any) -> dict[str, Any]:
+        """Read an item."""
+        return {"v": self.plain(self.kept[target][self.value(data)])}

@@ -1,0 +1,52 @@
+"""What one program may use while it is tested."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pper_jax.errors import UserError
+
+MEBIBYTE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits of one program under test; every number must be positive.
+
+    timeout_s: wall seconds for loading the program, and again for each test.
+    program_timeout_s: wall seconds for all tests of one program; tests that have not begun by then are ``not_run``.
+    trusted_s: wall seconds that the trusted side may add to a test for its own work (checking an answer).
+    memory_mb: address space of each process of the program, in MiB (RLIMIT_AS).
+    output_bytes: the most a program may print in a ``stdio`` test, and the most one answer may take on the wire.
+    file_bytes: the largest file a program may write.
+    processes: processes and threads of the program together (RLIMIT_NPROC: binds where the program does not run as
+        root, which is everywhere but on a machine where root cannot change user).
+    open_files: open file descriptors of each process.
+    """
+
+    timeout_s: float = 4.0
+    program_timeout_s: float = 60.0
+    trusted_s: float = 2.0
+    memory_mb: int = 1024
+    output_bytes: int = 8 * MEBIBYTE
+    file_bytes: int = 16 * MEBIBYTE
+    processes: int = 64
+    open_files: int = 256
+
+    def __post_init__(self) -> None:
+        for name in ("timeout_s", "program_timeout_s", "trusted_s"):
+            require_positive(f"limits.{name}", getattr(self, name), whole=False)
+        for name in ("memory_mb", "output_bytes", "file_bytes", "processes", "open_files"):
+            require_positive(f"limits.{name}", getattr(self, name), whole=True)
+        if self.open_files < 16:
+            raise UserError(f"limits.open_files is {self.open_files}, but Python needs 16: raise it.")
+        if self.memory_mb < 64:
+            raise UserError(f"limits.memory_mb is {self.memory_mb}, but Python alone needs 64: raise it.")
+
+
+def require_positive(name: str, value: object, *, whole: bool) -> None:
+    """Raise UserError unless ``value`` is a finite positive number (an integer where ``whole``)."""
+    kinds = int if whole else (int, float)
+    if isinstance(value, bool) or not isinstance(value, kinds) or not 0 < value < float("inf"):
+        kind = "positive whole number" if whole else "positive number"
+        raise UserError(f"{name} is {value!r}, but it must be a {kind}.")

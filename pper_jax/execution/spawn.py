@@ -1,0 +1,38 @@
+"""How the processes of the pool are started: by exec, with nothing of the parent in them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+_BOOT = """
+import sys, types
+for name, path in (("pper_jax", {package!r}), ("pper_jax.execution", {room!r})):
+    sys.modules[name] = module = types.ModuleType(name)
+    module.__path__ = [path]
+from pper_jax.execution.{role} import main
+main()
+"""
+ENVIRONMENT = {"PYTHONHASHSEED": "0", "PYTHONIOENCODING": "utf-8:strict", "LC_ALL": "C.UTF-8", "PATH": "/usr/bin:/bin"}
+
+
+def spawn(role: str, arguments: Sequence[str], fds: Sequence[int]) -> subprocess.Popen[bytes]:
+    """Start ``pper_jax.execution.<role>.main`` in a new session, with an empty environment and only ``fds`` open.
+
+    The package's own ``__init__`` modules are not run, so that the new process imports nothing but what it names.
+    """
+    room = Path(__file__).parent
+    boot = _BOOT.format(package=str(room.parent), room=str(room), role=role)
+    return subprocess.Popen(
+        [sys.executable, "-s", "-P", "-B", "-X", "utf8", "-c", boot, *arguments],
+        env=ENVIRONMENT,
+        cwd="/",
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=None,
+        pass_fds=fds,
+        close_fds=True,
+        start_new_session=True,
+    )
