@@ -49,8 +49,9 @@ def _headline(runs: Sequence[RunData], labels: Sequence[str], splits: Sequence[s
             change, label, gain = max(known, key=lambda item: item[0])
             span = f" (95\u00a0% interval {words.interval(gain)})" if gain.low is not None else ""
             clear = sum(words.outcome(item[2]) == "up" for item in known)
+            kind = "largest gain" if change > 0 else "smallest loss"
             shows = {0: "No run shows", 1: "1 run shows"}.get(clear, f"{clear} runs show")
-            largest = f"The largest change of the pass rate on {split} is that of {label}"
+            largest = f"The {kind} in pass rate on {split} is that of {label}"
             return f"{largest}: {words.points(change)} points{span}. {shows} a clear gain."
     return "None of these runs has a result to compare yet."
 
@@ -60,8 +61,8 @@ def _gains(runs: Sequence[RunData], labels: Sequence[str], splits: Sequence[str]
         (
             label,
             split,
-            words.count(g.tasks),
             words.METRIC_NAMES[metric],
+            words.count(g.tasks),
             words.percent(g.before),
             words.percent(g.after),
             words.points(g.difference),
@@ -73,7 +74,7 @@ def _gains(runs: Sequence[RunData], labels: Sequence[str], splits: Sequence[str]
         if split in run.splits
         for g in [run.gain(split, metric)]
     ]
-    header = ("Run", "Split", "Tasks", "Metric", "Before", "After", "Change, points", "95\u00a0% interval")
+    header = ("Run", "Split", "Metric", "Tasks", "Before", "After", "Change, points", "95\u00a0% interval")
     about = (
         "Change from before training to after the last round, on held-out tasks. Each interval speaks for the tasks of "
         "one run; runs of other seeds may differ more, and overlapping intervals are no proof that two runs are equal."
@@ -90,7 +91,7 @@ def _gains(runs: Sequence[RunData], labels: Sequence[str], splits: Sequence[str]
         if any(pairs):
             drawn.append(elements.figures(pairs, ""))
     body = (
-        elements.table(header, rows, "Gains of every run")
+        elements.table(header, rows, "Gains of every run", "t3")
         if rows
         else '<p class="empty">No evaluation has been recorded yet.</p>'
     )

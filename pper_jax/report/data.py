@@ -22,7 +22,7 @@ METRICS = ("pass_rate", "accuracy")
 class Gain:
     """What training did to one metric on one held-out split. Shares in [0, 1]; None where the run has no such number.
 
-    `low` and `high` bound the paired difference after - before with 95 % confidence.
+    `low` and `high` bound the paired difference after - before with 95 % confidence; `rounds` came before "after".
     """
 
     split: str
@@ -33,6 +33,7 @@ class Gain:
     difference: float | None
     low: float | None = None
     high: float | None = None
+    rounds: int = 0
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,8 @@ class RunData:
         if difference is None and before is not None and after is not None:
             difference = after - before
         low, high = number(stated.get("low")), number(stated.get("high"))
-        return Gain(split, metric, None if tasks is None else int(tasks), before, after, difference, low, high)
+        rounds = curve[-1]["round"] if curve else self.planned_rounds or 0
+        return Gain(split, metric, None if tasks is None else int(tasks), before, after, difference, low, high, rounds)
 
     def seconds(self) -> dict[int, dict[str, float]]:
         """Seconds by round and phase; a phase that was repeated after a resume counts each time."""
@@ -264,14 +266,14 @@ def _replayed(path: Path, verdicts: Mapping[int, list[Row]], notes: list[str]) -
         tasks = _json_lines(path / "tasks.jsonl", notes)
         prompts = {str(task.get("task_id")): task.get("prompt", "") for task in tasks}
         rows = [{"prompt": prompts.get(str(row.get("task_id")), "")} | row for row in rows]
-    wanted = {(str(row.get("task_id")), row.get("completion")) for row in rows}
+    wanted = {(str(row.get("task_id")), str(row.get("completion"))) for row in rows}
     known = {
         key: verdict
         for verdict in (verdict for index in sorted(verdicts) for verdict in verdicts[index])
-        if (key := (str(verdict.get("task_id")), verdict.get("completion"))) in wanted
+        if (key := (str(verdict.get("task_id")), str(verdict.get("completion")))) in wanted
     }
     keep = ("status", "passed", "total")
-    found = [known.get((str(row.get("task_id")), row.get("completion")), {}) for row in rows]
+    found = [known.get((str(row.get("task_id")), str(row.get("completion"))), {}) for row in rows]
     return tuple(
         {key: verdict[key] for key in keep if key in verdict} | row for row, verdict in zip(rows, found, strict=True)
     )

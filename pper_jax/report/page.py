@@ -89,6 +89,9 @@ def _header(run: RunData) -> str:
     items = "".join(
         f"<span>{name} <b>{escape(str(value))}</b></span>" for name, value in meta if value not in (None, "")
     )
+    if run.splits and (gain := run.gain(run.splits[0], "pass_rate")).low is not None:
+        sure = words.outcome(gain)
+        items = elements.chip(OUTCOMES[sure], sure) + items
     return (
         f'<p class="eyebrow">pper_jax run report</p><h1>{escape(run.name)}</h1>'
         f'<p class="lede">{escape(words.headline(run))}</p><p class="meta">{items}</p>'
@@ -113,7 +116,8 @@ def _result(run: RunData) -> str:
     items = [_gain_card(gain) for gain in gains if gain.before is not None or gain.after is not None]
     about = (
         "Pass rate: the share of a task's tests that a program passes, averaged over tasks. Accuracy: the share of "
-        "tasks whose program passes every test. Intervals speak for these tasks and this one run; seeds may differ."
+        "tasks whose program passes every test. Intervals speak for these tasks and this one run; another seed may "
+        "give another result."
     )
     return elements.section("headline", "Result", about, elements.cards(items + _work_cards(run)), _gain_table(run))
 
@@ -126,7 +130,7 @@ def _gain_card(gain: Gain) -> str:
     sure = words.outcome(gain)
     more = f"{words.points(gain.difference)} points"
     if gain.low is not None:
-        more += f" ({words.interval(gain)}): {OUTCOMES[sure]}"
+        more += f" ({words.interval(gain)})"
     return elements.card(
         name, f"{words.percent(gain.before)} → {words.percent(gain.after)}", more, "" if sure == "unclear" else sure
     )
@@ -173,12 +177,12 @@ def _gain_table(run: RunData) -> str:
     gains = [gain for gain in gains if gain.before is not None or gain.after is not None]
     if not gains:
         return '<p class="empty">No evaluation has been recorded yet.</p>'
-    header = ("Split", "Tasks", "Metric", "Before", "After", "Change, points", "95\u00a0% interval")
+    header = ("Split", "Metric", "Tasks", "Before", "After", "Change, points", "95\u00a0% interval")
     rows = [
         (
             g.split,
-            words.count(g.tasks),
             words.METRIC_NAMES[g.metric],
+            words.count(g.tasks),
             words.percent(g.before),
             words.percent(g.after),
             words.points(g.difference),
@@ -186,7 +190,7 @@ def _gain_table(run: RunData) -> str:
         )
         for g in gains
     ]
-    return elements.table(header, rows, "Gain on every held-out split")
+    return elements.table(header, rows, "Gain on every held-out split", "t2")
 
 
 def _heldout(run: RunData) -> str:
@@ -250,7 +254,7 @@ def _replayed(run: RunData) -> str:
         "replayed",
         "Most-replayed programs",
         about,
-        body or '<p class="empty">No program has been drawn from the buffer yet.</p>',
+        body or '<p class="empty">The run has not written down yet which programs were drawn.</p>',
     )
 
 
@@ -289,8 +293,8 @@ def _health(run: RunData) -> str:
         "the buffer. Zero-pass share: programs in the buffer that pass no test at all."
     )
     shown = [
-        plots.replay_health(run, "effective_sample_size", "Effective sample size"),
-        plots.replay_health(run, "zero_pass_share", "Zero-pass share"),
+        plots.replay_health(run, "effective_sample_size", "Effective sample size", words.SAMPLE_SIZE_LIMIT),
+        plots.replay_health(run, "zero_pass_share", "Zero-pass share", words.ZERO_PASS_LIMIT),
     ]
     found = words.warnings(run)
     state = ""

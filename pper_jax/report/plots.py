@@ -41,13 +41,12 @@ def metric_curves(curves: Mapping[str, Sequence[svg.Point]], metric: str, title:
     if not curves:
         return None
     series = [svg.Series(name, index % 4 + 1, tuple(curve)) for index, (name, curve) in enumerate(curves.items())]
-    last = int(max(point.x for line in series for point in line.points))
     drawing = svg.lines(
         f"{title} by round",
         series,
         x_label="round (0: before training)",
         y_format=lambda y: percent(y, 0 if _whole(y) else 1),
-        x_ticks=range(last + 1),
+        x_ticks=sorted({point.x for line in series for point in line.points}),
         bounds=(0.0, 1.0),
         min_span=0.1,
     )
@@ -199,8 +198,8 @@ def training_steps(run: RunData) -> list[tuple[float, Row]]:
     return [(float(index), row) for index, row in enumerate(rows, start=1)]
 
 
-def replay_health(run: RunData, key: str, title: str) -> Figure | None:
-    """A share of the replay buffer (effective sample size, zero-pass share) by round."""
+def replay_health(run: RunData, key: str, title: str, limit: float) -> Figure | None:
+    """A share of the replay buffer (effective sample size, zero-pass share) by round; a warning is due at `limit`."""
     found = [
         (row["round"], value, number(row.get("size")))
         for row in run.of("replay")
@@ -209,14 +208,15 @@ def replay_health(run: RunData, key: str, title: str) -> Figure | None:
     if not found:
         return None
     curve = tuple(svg.Point(index, value) for index, value, _ in found)
+    name = f"warning {'below' if key == 'effective_sample_size' else 'above'} {percent(limit, 0)}"
     drawing = svg.lines(
         f"{title} by round",
         [svg.Series(title, 1, curve)],
         x_label="round",
         y_format=lambda y: percent(y, 0 if _whole(y) else 1),
-        x_ticks=range(found[0][0], found[-1][0] + 1),
+        x_ticks=[point.x for point in curve],
         bounds=(0.0, 1.0),
-        min_span=0.1,
+        limit=(limit, name),
     )
     rows = [(count(index), percent(value), count(size)) for index, value, size in found]
     return Figure(title, drawing, (), ("Round", title, "Programs in the buffer"), tuple(rows))
@@ -237,7 +237,9 @@ def forest(gains: Sequence[tuple[str, Gain]], title: str) -> Figure | None:
         )
         for label, g in shown
     ]
-    drawing = svg.forest(title, effects, x_label="change in percentage points", x_format=points)
+    drawing = svg.forest(
+        title, effects, x_label="change in percentage points", x_format=lambda x: points(x).removesuffix(".0")
+    )
     rows = [(label, points(gain.difference), interval(gain)) for label, gain in shown]
     note = "Blue: the 95\u00a0% interval excludes zero. Grey: it does not, or there is none."
     return Figure(title, drawing, (), ("Run", "Change, points", "95\u00a0% interval"), tuple(rows), note)

@@ -84,14 +84,15 @@ figcaption{font-weight:600;font-size:.95rem;margin-bottom:6px}
 .legend svg{width:12px;height:12px;flex:none;overflow:visible}
 .note{margin:6px 0 0;color:var(--soft);font-size:.84rem}
 .empty{margin:8px 0;color:var(--soft);font-style:italic}
+.pair+.pair{margin-top:28px}
 .chart{display:block;width:100%;height:auto;max-width:620px}
 .chart text{font-size:12px;fill:var(--soft);font-variant-numeric:tabular-nums}
-.chart .axis{font-size:12px}
 .chart .name{fill:var(--ink);font-weight:600}
 .chart .halo{paint-order:stroke;stroke:var(--card);stroke-width:5px;stroke-linejoin:round}
 .mid{text-anchor:middle}
 .end{text-anchor:end}
 .grid{stroke:var(--grid);fill:none}
+.limit{stroke:var(--c2);stroke-dasharray:5 4;fill:none}
 .zero{stroke:var(--soft);stroke-width:1.5}
 .split{stroke:var(--soft);stroke-dasharray:2 4;opacity:.7}
 .line{fill:none;stroke:var(--k);stroke-width:2;stroke-linejoin:round}
@@ -124,7 +125,10 @@ summary:hover{color:var(--ink)}
 table{border-collapse:collapse;font-size:.87rem;font-variant-numeric:tabular-nums;min-width:100%}
 th,td{padding:5px 14px 5px 0;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}
 th{color:var(--soft);font-weight:600}
-th:first-child,td:first-child,.words td,.words th{text-align:left}
+th:first-child,td:first-child,.words td,.words th,.t2 :nth-child(2),
+  .t3 :nth-child(2),.t3 :nth-child(3){text-align:left}
+td:first-child{white-space:normal;min-width:7em}
+th:last-child,td:last-child{padding-right:2px}
 .words td{white-space:normal;overflow-wrap:anywhere;vertical-align:top}
 .words td:first-child{white-space:nowrap;padding-right:24px}
 :focus-visible{outline:2px solid var(--accent);outline-offset:2px}
@@ -152,7 +156,12 @@ pre.prompt{color:var(--soft)}
 .n{color:var(--num)}
 code{font:.92em ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace;overflow-wrap:anywhere}
 section>.code,section>.scroll{margin:16px 0 0}
+section>.scroll{max-height:none}
 footer{padding-top:6px;padding-bottom:44px;color:var(--soft);font-size:.85rem}
+@media(max-width:520px){
+  .chart text{font-size:15px}
+  .card:nth-child(-n+2){grid-column:1/-1}
+}
 @media print{
   body{background:#fff}
   section,.card{break-inside:avoid}

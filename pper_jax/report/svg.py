@@ -13,7 +13,7 @@ from html import escape
 from typing import TypeVar
 
 WIDTH, HEIGHT = 460, 250
-LEFT, RIGHT, TOP, BOTTOM = 50, 14, 16, 42
+LEFT, RIGHT, TOP, BOTTOM = 56, 14, 16, 42
 T = TypeVar("T")
 
 
@@ -58,7 +58,8 @@ class Effect:
 
 def ticks(low: float, high: float, target: int = 5) -> list[float]:
     """Round numbers that cover [low, high], about `target` of them."""
-    span = high - low if high > low else abs(high) or 1.0
+    size = max(abs(low), abs(high))
+    span = max(high - low, 1e-9 * size, 1e-30) if high > low else size or 1.0
     power = 10.0 ** math.floor(math.log10(span / target))
     step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= span / target * (1 - 1e-9))
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
@@ -85,10 +86,15 @@ def lines(
     min_span: float = 0.0,
     markers: bool = True,
     splits: Sequence[tuple[float, str]] = (),
+    limit: tuple[float, str] | None = None,
 ) -> str:
-    """Lines with 95 % error bars; `bounds` are hard limits of y, `splits` are vertical marks (x, name)."""
+    """Lines with 95 % error bars; `bounds` are hard limits of y, `splits` are vertical marks (x, name).
+
+    `limit` is a horizontal mark (y, name); with it the axis begins at zero.
+    """
     every = [point for line in series for point in line.points]
     seen = [value for p in every for value in (p.y, p.low, p.high) if value is not None]
+    seen += [0.0, limit[0]] if limit else []
     low, high = _widened(min(seen), max(seen), min_span, bounds)
     y_ticks = ticks(low, high)
     xs = [p.x for p in every]
@@ -103,7 +109,13 @@ def lines(
     out = [_y_axis(y_ticks, y_of, y_format), _x_axis([(x_of(x), _integer(x)) for x in _thin(x_marks)], x_label)]
     for x, name in splits:
         out.append(f'<path class="split" d="M{_n(x_of(x))} {TOP}V{HEIGHT - BOTTOM}"/>')
-        out.append(f'<text class="tick" x="{_n(x_of(x) + 4)}" y="{TOP + 8}">{escape(name)}</text>')
+        out.append(f'<text class="tick" x="{_n(x_of(x))}" y="{TOP - 5}">{escape(name)}</text>')
+    if limit:
+        y = _n(y_of(limit[0]))
+        out.append(f'<path class="limit" d="M{LEFT} {y}H{WIDTH - RIGHT}"/>')
+        out.append(
+            f'<text class="tick end halo" x="{WIDTH - RIGHT}" y="{_n(y_of(limit[0]) - 6)}">{escape(limit[1])}</text>'
+        )
     for index, line in enumerate(series):
         shift = (index - (len(series) - 1) / 2) * min(9.0, 30 / len(series)) if markers else 0.0
         out.append(_line(line, shift, x_of, y_of, y_format, markers))
@@ -181,7 +193,7 @@ def forest(title: str, effects: Sequence[Effect], *, x_label: str, x_format: Cal
     height = top + row * len(effects) + bottom
     seen = [v for e in effects for v in (e.value, e.low, e.high, 0.0) if v is not None]
     marks = ticks(min(seen), max(seen))
-    x_of = _scale(marks[0], marks[-1], 16, WIDTH - 16)
+    x_of = _scale(marks[0], marks[-1], 24, WIDTH - 24)
     out = [f'<path class="grid" d="M{_n(x_of(x))} {top}V{height - bottom}"/>' for x in marks]
     out.append(f'<path class="zero" d="M{_n(x_of(0))} {top}V{height - bottom}"/>')
     out.append(_x_axis([(x_of(x), x_format(x)) for x in marks], x_label, height))
@@ -189,7 +201,7 @@ def forest(title: str, effects: Sequence[Effect], *, x_label: str, x_format: Cal
         y = top + row * index
         sure = (effect.low or 0) > 0 or (effect.high or 0) < 0
         css = "c1" if sure else "cx"
-        room = 60 - len(effect.text)
+        room = 50 - len(effect.text)
         out.append(f'<text class="name halo" x="16" y="{y + 17}">{escape(_short(effect.label, room))}</text>')
         out.append(f'<text class="tick end halo" x="{WIDTH - 16}" y="{y + 17}">{escape(effect.text)}</text>')
         mark = ""

@@ -96,7 +96,7 @@ def headline(run: RunData) -> str:
         when = "Before training" if gain.before is not None else "After training"
         return f"{when} the pass rate {where} was {percent(known)}; there is nothing yet to compare it with."
     size = f"{abs(100 * gain.difference):.1f} percentage points"
-    start = f"After {plural(run.last_round, 'round')} the pass rate {where}"
+    start = f"After {plural(gain.rounds, 'round')} the pass rate {where}"
     path = f"from {percent(gain.before)} to {percent(gain.after)}"
     if points(gain.difference) == "0.0":
         sentence = f"{start} stayed at {percent(gain.after)}"

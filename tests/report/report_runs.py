@@ -37,18 +37,29 @@ def metrics(rounds: int, steps: int, shift: float = 0.0) -> list[dict[str, Any]]
             rows.append({"event": "sample", "round": index, "programs": 360, "tokens": 20000, "seconds": 41.5})
             rows.append({"event": "phase", "round": index, "phase": "sample", "seconds": 41.5})
             statuses = {"pass": 70 + 20 * index, "fail": 180 - 15 * index, "error": 70 - 8 * index, "timeout": 20}
-            statuses |= {"memory": 4, "output_limit": 3, "crash": 6, "not_run": 5, "infrastructure": 2 if index == 1 else 0}
+            statuses |= {
+                "memory": 4,
+                "output_limit": 3,
+                "crash": 6,
+                "not_run": 5,
+                "infrastructure": 2 if index == 1 else 0,
+            }
             rows.append({"event": "test", "round": index, "programs": 360, "seconds": 75.0, "statuses": statuses})
             rows.append({"event": "phase", "round": index, "phase": "test", "seconds": 75.0})
             rows.append(replay(index, share))
             for step in range(steps):
                 at = (index - 1) * steps + step
                 loss = 2.1 * math.exp(-at / 60) + 0.4 + 0.12 * math.sin(at * 1.7)
-                rows.append({"event": "train", "round": index, "step": at + 1, "loss": loss, "grad_norm": 1 + 1 / (at + 1)})
+                rows.append(
+                    {"event": "train", "round": index, "step": at + 1, "loss": loss, "grad_norm": 1 + 1 / (at + 1)}
+                )
             rows.append({"event": "phase", "round": index, "phase": "train", "seconds": 63.0})
         for split in SPLITS:
             row: dict[str, Any] = {"event": "eval", "round": index, "split": split, "tasks": 120}
-            for metric, base in (("pass_rate", rate(split, index) + shift * index), ("accuracy", rate(split, index) - 0.15)):
+            for metric, base in (
+                ("pass_rate", rate(split, index) + shift * index),
+                ("accuracy", rate(split, index) - 0.15),
+            ):
                 row |= {metric: base, f"{metric}_low": base - 0.05, f"{metric}_high": base + 0.055}
             rows.append(row)
         rows.append({"event": "phase", "round": index, "phase": "evaluate", "seconds": 28.0})
@@ -58,7 +69,9 @@ def metrics(rounds: int, steps: int, shift: float = 0.0) -> list[dict[str, Any]]
 
 def replay(index: int, zero: float) -> dict[str, Any]:
     edges = [i / 20 for i in range(21)]
-    counts = [int(60 * math.exp(-(((i - 4 - index) / 3) ** 2)) + 12 * math.exp(-(((i - 14) / 2) ** 2))) for i in range(20)]
+    counts = [
+        int(60 * math.exp(-(((i - 4 - index) / 3) ** 2)) + 12 * math.exp(-(((i - 14) / 2) ** 2))) for i in range(20)
+    ]
     passes = [int(720 * zero), 60, 90, 40, 30, 25, 22, 20, 18, 100 + 50 * index]
     return {
         "event": "replay",
@@ -110,7 +123,13 @@ def summary(name: str, rounds: int, shift: float = 0.0) -> dict[str, Any]:
 def build(folder: Path, rounds: int = 3, steps: int = 40, name: str = "quickstart", shift: float = 0.0) -> Path:
     """A finished run."""
     folder.mkdir(parents=True)
-    config = {"name": name, "seed": 0, "rounds": rounds, "beam": {"width": 3}, "replay": {"alpha": 0.5, "omega": 0.7 + shift}}
+    config = {
+        "name": name,
+        "seed": 0,
+        "rounds": rounds,
+        "beam": {"width": 3},
+        "replay": {"alpha": 0.5, "omega": 0.7 + shift},
+    }
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     environment = {"python": "3.11.7", "jax": "0.10.2", "flax": "0.12.1", "devices": ["cpu:0"], "git": "4e04899c1f7b2d"}
     environment |= {"command": "pper run configs/quickstart.yaml", "started": "2026-11-23T06:15:00Z"}
