@@ -39,12 +39,14 @@ def load_model(path: str | Path, *, dtype: Any = None, mesh: Any = None) -> tupl
     if path.is_dir():
         config, hf_config = hf.read_config(path)
         tree = assemble(config, hf.weight_source(path, config), "hf", path)
-        tokenizer = hf.load_tokenizer(path, config, hf_config.eos_token_id)
+        tokenizer = hf.load_tokenizer(path, hf_config.eos_token_id)
     else:
         model = gguf.open_gguf(path)
         config = gguf.read_config(model)
         tree = assemble(config, gguf.weight_source(model, config), "gguf", path)
         tokenizer = gguf.read_tokenizer(model)
+    if not 0 < len(tokenizer) <= config.vocab_size:  # a token without an embedding would give NaN
+        raise UserError(f"{path}: its tokenizer has {len(tokenizer)} tokens, its model embeds {config.vocab_size}.")
     if dtype is not None:
         config = replace(config, dtype=_compute_type(dtype))
     if mesh is None:

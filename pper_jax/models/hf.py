@@ -249,7 +249,7 @@ def _read_tensor(handle: Any, name: str, file: Path) -> np.ndarray:
     return handle.get_tensor(name)
 
 
-def load_tokenizer(folder: Path, config: ModelConfig, eos_token_id: int | list[int] | None) -> Any:
+def load_tokenizer(folder: Path, eos_token_id: int | list[int] | None) -> Any:
     """The folder's tokenizer, with an EOS wherever the tokenizer or ``config.json`` names one."""
     from transformers import AutoTokenizer
 
@@ -257,8 +257,6 @@ def load_tokenizer(folder: Path, config: ModelConfig, eos_token_id: int | list[i
         tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
     except Exception as error:  # transformers raises whatever its many tokenizers raise
         raise UserError(f"{folder}: no tokenizer could be read there (tokenizer.json): {_first_line(error)}") from error
-    if not 0 < len(tokenizer) <= config.vocab_size:
-        raise UserError(f"{folder}: its tokenizer has {len(tokenizer)} tokens, its model embeds {config.vocab_size}.")
     first = eos_token_id[0] if isinstance(eos_token_id, list) else eos_token_id
     if tokenizer.eos_token_id is None and first is not None:
         tokenizer.eos_token = tokenizer.convert_ids_to_tokens(first)

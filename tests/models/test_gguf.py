@@ -176,13 +176,15 @@ REFUSED = {
     "pre-tokenizer 'qwen2' is not supported": {"pre": "qwen2"},
     r"lacks 1 tensor\(s\).*'blk.1.ffn_up.weight'": {"drop": "blk.1.ffn_up.weight"},
     r"has unexpected 1 tensor\(s\).*'blk.0.surprise'": {"extra": {"blk.0.surprise": np.ones(3, np.float32)}},
+    "tokenizer has 261 tokens, its model embeds 250": {"vocab_size": 250},
     "no tensor 'token_embd.weight'": {"drop": "token_embd.weight"},
 }
 
 
 @pytest.mark.parametrize("sentence", REFUSED)
 def test_files_that_cannot_be_used_are_answered_with_one_sentence(sentence, tmp_path):
-    write_gguf(tmp_path / "model.gguf", random_torch(GPT2), Q.F16, **REFUSED[sentence])
+    model = random_torch(gpt2_config(n_embd=32, vocab_size=REFUSED[sentence].get("vocab_size", 264)))
+    write_gguf(tmp_path / "model.gguf", model, Q.F16, **REFUSED[sentence])
     with pytest.raises(UserError, match=sentence):
         load_model(tmp_path / "model.gguf")
 
