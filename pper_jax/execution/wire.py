@@ -116,7 +116,7 @@ def _encode_rare(value: Any, kind: type, keep: Callable[[Any], list[Any]] | None
         return {"b": value.hex()}
     if kind is complex:
         return {"c": [encode(value.real), encode(value.imag)]}
-    if kind is type and BUILTIN_TYPES.get(getattr(value, "__name__", "")) is value:
+    if kind is type and value in BUILTIN_TYPES.values():
         return {"T": value.__name__}
     if kind.__module__ == "numpy" and hasattr(value, "tolist"):
         return encode(value.tolist(), keep, depth)

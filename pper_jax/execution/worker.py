@@ -6,6 +6,7 @@ program, only the code of tests, under an alarm; should that not be enough, the 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import socket
@@ -35,13 +36,11 @@ def main() -> None:
     worker = Worker(options["limits"], options["compare"], options["lifeline"])
     wire.write_message(sock.fileno(), {"ready": worker.server.isolation})
     limit_own_memory(options["limits"]["memory_mb"] + 3072)
-    while True:
-        job = wire.read_message(sock.fileno(), MESSAGE_LIMIT)
-        if job is None:
-            break
-        for status, seconds, detail in worker.run(job):
-            wire.write_message(sock.fileno(), {"test": [status, seconds, detail]})
-        wire.write_message(sock.fileno(), {"done": True})
+    with contextlib.suppress(OSError):  # the pool went away
+        while (job := wire.read_message(sock.fileno(), MESSAGE_LIMIT)) is not None:
+            for status, seconds, detail in worker.run(job):
+                wire.write_message(sock.fileno(), {"test": [status, seconds, detail]})
+            wire.write_message(sock.fileno(), {"done": True})
     worker.server.close()
 
 

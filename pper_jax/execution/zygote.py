@@ -39,16 +39,16 @@ def main() -> None:
     """Serve the control socket whose descriptor is the first argument, under the limits in the second."""
     control = socket.socket(fileno=int(sys.argv[1]))
     limits = json.loads(sys.argv[2])
-    isolation = sandbox.enter()
-    control.sendall(json.dumps(isolation).encode() + b"\n")
     for name in PRELOAD + PRELOAD_MORE:
         importlib.import_module(name)
     for name in ("wire", "child"):
         _load_privately(f"pper_jax.execution.{name}", Path(__file__).with_name(f"{name}.py"))
     sys.argv[:] = [""]
+    walls = sandbox.enter()  # after the imports: behind the walls these files cannot be read
+    control.sendall(json.dumps(walls.walls).encode() + b"\n")
     gc.collect()
     gc.freeze()
-    Zygote(control, limits, isolation).serve()
+    Zygote(control, limits, walls).serve()
 
 
 def _load_privately(name: str, path: Path) -> None:
@@ -65,11 +65,10 @@ def _load_privately(name: str, path: Path) -> None:
 class Zygote:
     """The loop of the fork server."""
 
-    def __init__(self, control: socket.socket, limits: dict[str, float], isolation: list[str]) -> None:
+    def __init__(self, control: socket.socket, limits: dict[str, float], walls: sandbox.Sandbox) -> None:
         self.control = control
         self.limits = limits
-        self.isolation = isolation
-        self.uid = sandbox.spare_uid() if "uid" in isolation else None
+        self.walls = walls
         self.wakeup, wakeup = os.pipe()
         for fd in (self.wakeup, wakeup):
             os.set_blocking(fd, False)
@@ -89,15 +88,15 @@ class Zygote:
 
     def run(self, fds: list[int]) -> int:
         """Fork a child, wait until it ends or must end, end its descendants, and return its wait status."""
-        box = sandbox.make_box(self.isolation, self.uid)
+        box = self.walls.make_box(4 * int(self.limits["file_bytes"]))
         pid = os.fork()
         if pid == 0:
             self.become_child(fds, box)
         for fd in fds:
             os.close(fd)
         status = self.wait(pid)
-        sandbox.end_descendants(self.isolation)
-        sandbox.remove_box(self.isolation, box)
+        self.walls.end_descendants()
+        self.walls.remove_box(box)
         return status
 
     def wait(self, pid: int) -> int:
@@ -127,7 +126,7 @@ class Zygote:
             channel = _arrange(fds)
             os.chdir(box)
             self.limit_resources()
-            sandbox.drop_rights(self.uid)
+            self.walls.drop_rights()
             os.environ.clear()
             os.environ.update(HOME=box, TMPDIR=box, PATH="/usr/bin:/bin", LC_ALL="C.UTF-8")
             tempfile.tempdir = None
