@@ -6,7 +6,6 @@ The bugs leave room to improve: the model knows the right program but often pref
 from __future__ import annotations
 
 import itertools
-import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -32,17 +31,17 @@ class CorpusSection:
     """Training text: ``examples`` (prompt, completion) pairs; ``bug_rate`` scales the share of buggy completions."""
 
     examples: int = 200_000
-    bug_rate: float = 0.6
-    vocab_size: int = 1024
+    bug_rate: float = 0.5
+    vocab_size: int = 768
 
 
 @dataclass(frozen=True)
 class ShapeSection:
     """Shape of the GPT-2; the MLP is four times as wide as the model."""
 
-    hidden_size: int = 160
-    num_layers: int = 5
-    num_heads: int = 5
+    hidden_size: int = 192
+    num_layers: int = 4
+    num_heads: int = 6
     max_positions: int = 256
 
 
@@ -104,7 +103,7 @@ def _batches(rows: TrainBatch, batch_size: int, seed: int) -> Iterator[TrainBatc
 def pretrain(config: PretrainConfig) -> Path:
     """Generate the corpus, train tokenizer and model, and write the HF folder ``config.out``."""
     began = time.monotonic()
-    with Progress("corpus", config.corpus.examples) as progress:
+    with Progress("corpus", config.corpus.examples, unit="examples") as progress:
         pairs = []
         for pair in pretraining_corpus(config.corpus.examples, config.seed, config.corpus.bug_rate):
             pairs.append(pair)
@@ -147,24 +146,19 @@ def _fit(config: PretrainConfig, model_config: ModelConfig, rows: TrainBatch) ->
     mesh = make_mesh()
     key = jax.random.key(config.seed)
     row = jax.tree.map(lambda leaf: leaf[:1], rows)
-    params = jax.jit(module.init)(key, row.tokens, row.tokens, np.ones((1, *row.tokens.shape), bool)[:, :1] | True)[
-        "params"
-    ]
+    length = row.tokens.shape[1]
+    params = jax.jit(module.init)(key, row.tokens, row.segment_ids, np.ones((1, length, length), bool))["params"]
     steps = config.train.steps
     optimizer = make_optimizer(config.optimizer, steps)
     state = init_train_state(params, optimizer, key, mesh)
     step = make_train_step(module, optimizer, state, mesh, accumulate=config.train.accumulate)
     batches = _batches(rows, config.train.batch_size, config.seed)
     losses: list[jax.Array] = []
-    with Progress("pretrain", steps) as progress:
+    with Progress("pretrain", steps, unit="steps") as progress:
         for i in range(steps):
             state, metrics = step(state, jax.device_put(next(batches), batch_sharding(mesh)))
             losses.append(metrics.loss)
-            if i % 50 == 0 and i:  # one step late: never waits for the step that is running
-                progress.update(50, f"loss {float(np.mean([float(x) for x in losses[-51:-1]])):.4f}")
+            if i % 50 == 49:  # one step late: never waits for the step that is running
+                progress.note(f"loss {float(np.mean(jax.device_get(losses[-51:-1]))):.4f}")
+            progress.update(1)
     return module, jax.device_get(state.params)
-
-
-def read_summary(path: Path) -> dict[str, Any]:
-    """The model folder's ``config.json`` as plain data."""
-    return json.loads((path / "config.json").read_text(encoding="utf-8"))

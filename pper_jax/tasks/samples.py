@@ -1,0 +1,85 @@
+"""Samples (programs somebody wrote for tasks) and verdict rows; see the files section of the README."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from pper_jax.errors import UserError
+from pper_jax.tasks.task import Task, parse_jsonl, program_text
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A program for a task: a ``completion`` of its prompt, or a ``solution`` that is a whole program.
+
+    ``logprob`` is the sum over ``num_tokens`` tokens (natural log); ``stop_reason`` is ``eos | stop | length``;
+    ``tokens`` are the ids behind the completion, where we wrote it ourselves.
+    """
+
+    task_id: str
+    completion: str | None = None
+    solution: str | None = None
+    logprob: float | None = None
+    num_tokens: int | None = None
+    rank: int = 0
+    finished: bool | None = None
+    stop_reason: str | None = None
+    model: str | None = None
+    tokens: tuple[int, ...] | None = None
+
+    def program(self, task: Task) -> str:
+        """The whole program to run."""
+        return self.solution if self.solution is not None else program_text(task, self.completion or "")
+
+    def to_json(self) -> dict[str, Any]:
+        """The sample as a row of a samples file; absent fields are left out."""
+        row = {name: value for name, value in vars(self).items() if value is not None}
+        if self.tokens is not None:
+            row["tokens"] = list(self.tokens)
+        return row
+
+    @classmethod
+    def from_json(cls, row: Any, where: str = "the sample") -> Sample:
+        """Read a row; unknown keys are ignored, so that other tools' files are valid input."""
+        if not isinstance(row, dict) or not isinstance(row.get("task_id"), str):
+            raise UserError(f"{where} is not a JSON object with a task_id")
+        if not isinstance(row.get("completion", row.get("solution")), str):
+            raise UserError(f"{where} has neither a completion nor a solution as text")
+        known = {name: row[name] for name in cls.__dataclass_fields__ if name in row}
+        if known.get("tokens") is not None:
+            known["tokens"] = tuple(known["tokens"])
+        return cls(**known)
+
+
+class TestedVerdict(Protocol):
+    """What a verdict of the execution room offers."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data: passed, total, pass_rate, tests, status."""
+
+
+def read_samples(path: str | Path, tasks: Sequence[Task]) -> list[Sample]:
+    """Read a samples file for ``tasks``.
+
+    Raises:
+        UserError: a line that is no sample, or whose task is unknown (named with its line).
+    """
+    known = {task.task_id for task in tasks}
+    samples = []
+    for number, row in parse_jsonl(path):
+        sample = Sample.from_json(row, f"{path}, line {number}")
+        if sample.task_id not in known:
+            raise UserError(f"{path}, line {number} is for task {sample.task_id}, which is not in the tasks file")
+        samples.append(sample)
+    if not samples:
+        raise UserError(f"{path} holds no samples")
+    return samples
+
+
+def verdict_row(sample: Sample, verdict: TestedVerdict) -> dict[str, Any]:
+    """A row of a verdicts file: the sample's keys (but its token ids) and the verdict's."""
+    row: Mapping[str, Any] = sample.to_json()
+    return {**{key: value for key, value in row.items() if key != "tokens"}, **verdict.to_json()}

@@ -1,0 +1,166 @@
+"""Tasks: what a program is asked to do and how it is tested; JSON lines in and out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pper_jax.errors import UserError
+
+# kind of tests -> the keys that it needs
+TEST_KINDS = {
+    "check": ("code",),
+    "asserts": ("asserts",),
+    "stdio": ("cases",),
+    "call": ("fn_name", "cases"),
+    "answer": ("expected",),
+}
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task. ``prompt + completion`` is a whole program, and ``reference`` is a completion known to be right.
+
+    Attributes:
+        task_id: unique within its file.
+        prompt: what the model reads.
+        tests: one of the kinds of ``TEST_KINDS``, as plain JSON data.
+        entry_point: the function that the tests call, where there is one.
+        stop: texts that end a completion.
+        reference: a completion that passes, where known.
+        difficulty: a label to group results by.
+        source: the data set.
+        split: the data set's own split.
+    """
+
+    task_id: str
+    prompt: str
+    tests: Mapping[str, Any] = field(hash=False)
+    entry_point: str | None = None
+    stop: tuple[str, ...] = ()
+    reference: str | None = None
+    difficulty: str | None = None
+    source: str = ""
+    split: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The task as a row of a tasks file; absent fields are left out."""
+        row: dict[str, Any] = {"task_id": self.task_id, "prompt": self.prompt, "tests": dict(self.tests)}
+        row |= {"stop": list(self.stop), "source": self.source}
+        for name in ("entry_point", "reference", "difficulty", "split"):
+            if getattr(self, name) is not None:
+                row[name] = getattr(self, name)
+        return row
+
+    @classmethod
+    def from_json(cls, row: Any, where: str = "the task") -> Task:
+        """Read a row; ``where`` begins the sentence of a :class:`UserError` when it is no task."""
+        if not isinstance(row, dict):
+            raise UserError(f"{where} is not a JSON object")
+        for name in ("task_id", "prompt", "tests"):
+            if name not in row:
+                raise UserError(f"{where} has no {name}")
+        _check_tests(row["tests"], f"{where} ({row['task_id']})")
+        text = {name: row.get(name) for name in ("entry_point", "reference", "difficulty", "split")}
+        for name, value in {"task_id": row["task_id"], "prompt": row["prompt"], **text}.items():
+            if not isinstance(value, str) and not (value is None and name in text):
+                raise UserError(f"{where}: {name} must be text, not {value!r}")
+        stop = row.get("stop", [])
+        if not isinstance(stop, list) or not all(isinstance(s, str) and s for s in stop):
+            raise UserError(f"{where}: stop must be a list of texts that are not empty")
+        return cls(row["task_id"], row["prompt"], row["tests"], stop=tuple(stop), source=row.get("source", ""), **text)
+
+
+def _check_tests(tests: Any, where: str) -> None:
+    if not isinstance(tests, dict) or tests.get("kind") not in TEST_KINDS:
+        kind = tests.get("kind") if isinstance(tests, dict) else tests
+        raise UserError(f"{where} has tests of unknown kind {kind!r}; known kinds: {', '.join(TEST_KINDS)}")
+    for key in TEST_KINDS[tests["kind"]]:
+        if key not in tests:
+            raise UserError(f"{where} has tests of kind {tests['kind']} without {key}")
+        if key in ("asserts", "cases") and not (isinstance(tests[key], list) and tests[key]):
+            raise UserError(f"{where} has no tests; give it at least one of {key} or leave it out")
+
+
+def parse_jsonl(path: str | Path, *, torn_ok: bool = False) -> Iterator[tuple[int, Any]]:
+    """Yield ``(line number, value)`` of a JSON-lines file, empty lines left out.
+
+    ``torn_ok`` drops a last line without its newline: what a killed writer leaves.
+
+    Raises:
+        UserError: the file cannot be read, or a line is not JSON.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"cannot read {path}: it is not UTF-8 text") from None
+    lines = text.split("\n")
+    if torn_ok:
+        lines = lines[:-1]
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            yield number, json.loads(line)
+        except json.JSONDecodeError as error:
+            raise UserError(f"{path}, line {number} is not JSON: {error.msg} at column {error.colno}") from None
+
+
+def read_jsonl(path: str | Path, *, torn_ok: bool = False) -> list[Any]:
+    """The values of a JSON-lines file; see :func:`parse_jsonl`."""
+    return [row for _, row in parse_jsonl(path, torn_ok=torn_ok)]
+
+
+def dump_jsonl(rows: Iterable[Any]) -> str:
+    """Rows as JSON lines."""
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def append_jsonl(path: str | Path, rows: Iterable[Any]) -> None:
+    """Append rows in one write, so that a kill tears at most the last line."""
+    with Path(path).open("a", encoding="utf-8") as file:
+        file.write(dump_jsonl(rows))
+
+
+def read_tasks(path: str | Path) -> list[Task]:
+    """Read a tasks file.
+
+    Raises:
+        UserError: unreadable, a line that is no task (with its number), a task_id twice, no task at all.
+    """
+    tasks: dict[str, Task] = {}
+    for number, row in parse_jsonl(path):
+        task = Task.from_json(row, f"{path}, line {number}")
+        if task.task_id in tasks:
+            raise UserError(f"{path}, line {number}: task_id {task.task_id} occurs twice")
+        tasks[task.task_id] = task
+    if not tasks:
+        raise UserError(f"{path} holds no tasks")
+    return list(tasks.values())
+
+
+def write_tasks(path: str | Path, tasks: Iterable[Task]) -> int:
+    """Write a tasks file; returns how many."""
+    rows = [task.to_json() for task in tasks]
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_text(dump_jsonl(rows), encoding="utf-8")
+    return len(rows)
+
+
+def program_text(task: Task, completion: str) -> str:
+    """The whole program that the tests run."""
+    return task.prompt + completion
+
+
+def trim_at_stop(completion: str, stops: Sequence[str]) -> tuple[str, str | None]:
+    """Cut ``completion`` before the first of ``stops`` in it; returns the kept text and the stop, or None."""
+    found = [(completion.find(stop), stop) for stop in stops if stop and stop in completion]
+    if not found:
+        return completion, None
+    at, stop = min(found)
+    return completion[:at], stop
