@@ -130,7 +130,7 @@ th:first-child,td:first-child,.words td,.words th,.t2 :nth-child(2),
 td:first-child{white-space:normal;min-width:7em}
 th:last-child,td:last-child{padding-right:2px}
 .words td{white-space:normal;overflow-wrap:anywhere;vertical-align:top}
-.words td:first-child{white-space:nowrap;padding-right:24px}
+.words td:first-child{white-space:nowrap;padding-right:24px;width:12em}
 :focus-visible{outline:2px solid var(--accent);outline-offset:2px}
 .program{border-top:1px solid var(--line);margin:0;padding:12px 0}
 .program:last-child{padding-bottom:0}

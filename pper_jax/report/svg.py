@@ -59,7 +59,7 @@ class Effect:
 def ticks(low: float, high: float, target: int = 5) -> list[float]:
     """Round numbers that cover [low, high], about `target` of them."""
     size = max(abs(low), abs(high))
-    span = max(high - low, 1e-9 * size, 1e-30) if high > low else size or 1.0
+    span = max(high - low if high > low else size or 1.0, 1e-9 * size, 1e-30)
     power = 10.0 ** math.floor(math.log10(span / target))
     step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= span / target * (1 - 1e-9))
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
@@ -112,10 +112,9 @@ def lines(
         out.append(f'<text class="tick" x="{_n(x_of(x))}" y="{TOP - 5}">{escape(name)}</text>')
     if limit:
         y = _n(y_of(limit[0]))
+        text_y = y_of(limit[0]) + (-6 if y_of(limit[0]) > TOP + 16 else 16)
         out.append(f'<path class="limit" d="M{LEFT} {y}H{WIDTH - RIGHT}"/>')
-        out.append(
-            f'<text class="tick end halo" x="{WIDTH - RIGHT}" y="{_n(y_of(limit[0]) - 6)}">{escape(limit[1])}</text>'
-        )
+        out.append(f'<text class="tick end halo" x="{WIDTH - RIGHT}" y="{_n(text_y)}">{escape(limit[1])}</text>')
     for index, line in enumerate(series):
         shift = (index - (len(series) - 1) / 2) * min(9.0, 30 / len(series)) if markers else 0.0
         out.append(_line(line, shift, x_of, y_of, y_format, markers))
@@ -201,7 +200,7 @@ def forest(title: str, effects: Sequence[Effect], *, x_label: str, x_format: Cal
         y = top + row * index
         sure = (effect.low or 0) > 0 or (effect.high or 0) < 0
         css = "c1" if sure else "cx"
-        room = 50 - len(effect.text)
+        room = 42 - len(effect.text)
         out.append(f'<text class="name halo" x="16" y="{y + 17}">{escape(_short(effect.label, room))}</text>')
         out.append(f'<text class="tick end halo" x="{WIDTH - 16}" y="{y + 17}">{escape(effect.text)}</text>')
         mark = ""
