@@ -51,7 +51,9 @@ def run_main(fd: int, source: str) -> NoReturn:
     try:
         threading._shutdown()  # type: ignore[attr-defined]
         atexit._run_exitfuncs()
-        sys.stdout.flush()
+        for stream in (sys.stdout, sys.__stdout__):
+            if stream is not None:
+                stream.flush()
     except BaseException as error:
         status, failure = 1, failure or describe(error)
     if failure is not None:

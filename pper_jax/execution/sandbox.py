@@ -5,7 +5,8 @@ Each wall is raised where the machine allows it, left out where it does not; ``S
 - ``pid``: the zygote is process 1 of a PID namespace, so programs see and signal none but themselves, and whatever they
   leave is killed in one call. Without it: a sub-reaper finds daemons, and a program can signal what its user can.
 - ``net``, ``ipc``: no network, not even the loopback's listeners; no shared memory of others.
-- ``mount``: a root that holds only the interpreter, the system's libraries (read-only) and an empty ``/tmp`` a program.
+- ``mount``: a root that holds only Python's and the system's libraries, read-only, and an empty ``/tmp`` a program:
+  there is nothing to delete, to read or to execute.
 - ``uid``: programs run as a user id that nothing else uses (only root can give that).
 
 Always: no capabilities, no new privileges, no debugging of the trusted side, rlimits.
@@ -39,17 +40,8 @@ MNT_DETACH = 2
 CAPABILITY_VERSION = 0x20080522
 NEW_ROOT = "/sys"  # a folder that is always there and hides nothing we need; covered in our mount namespace alone
 BOX = "/tmp"
-SYSTEM = (
-    "/usr",
-    "/bin",
-    "/sbin",
-    "/lib",
-    "/lib32",
-    "/lib64",
-    "/etc/ld.so.cache",
-    "/etc/localtime",
-    "/etc/alternatives",
-)
+SYSTEM = ["/lib", "/lib32", "/lib64", "/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/local/lib", "/usr/share/zoneinfo"]
+SYSTEM += ["/etc/ld.so.cache", "/etc/localtime", "/etc/alternatives"]
 DEVICES = ("null", "zero", "full", "random", "urandom")
 DEVICE_LINKS = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2", "shm": "/tmp"}
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -172,7 +164,8 @@ def _build_root() -> None:
     """Make a root of our own out of read-only views of what Python needs, and move into it."""
     _mount(None, "/", None, MS_REC | MS_PRIVATE)
     _mount("tmpfs", NEW_ROOT, "tmpfs", MS_NOSUID | MS_NODEV, "mode=755,size=1m")
-    for path in _outermost([*SYSTEM, sys.base_prefix, sys.prefix, *site.getsitepackages()]):
+    ours = [f"{prefix}/{name}" for prefix in (sys.base_prefix, sys.prefix) for name in ("lib", "lib64")]
+    for path in _outermost([*SYSTEM, *ours, *site.getsitepackages()]):
         _show(path)
     os.mkdir(NEW_ROOT + "/dev")
     for name in DEVICES:

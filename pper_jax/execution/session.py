@@ -60,7 +60,7 @@ class ForkServer:
             "zygote", [str(theirs.fileno()), limits_json], [theirs.fileno(), lifeline]
         )
         theirs.close()
-        self.isolation: list[str] = wire.unpack(self._read(until_newline=True))
+        self.isolation: list[str] = wire.unpack(self._read(until_newline=True)[:-1])
         self.running = False
 
     def start(self, fds: Sequence[int]) -> None:

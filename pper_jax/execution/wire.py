@@ -14,12 +14,17 @@ Instances of subclasses (Counter, namedtuple, IntEnum) travel as their builtin b
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
+from json.decoder import JSONDecoder
+from json.encoder import c_make_encoder, encode_basestring_ascii  # type: ignore[attr-defined]
+from json.scanner import c_make_scanner  # type: ignore[attr-defined]
 from posix import read, write
 from struct import Struct
 from typing import Any
 
+# The C functions behind json.dumps and json.loads: the code around them uses builtins that programs may rebind.
+_write_json: Any = c_make_encoder(None, None, encode_basestring_ascii, None, ":", ",", False, False, True)
+_read_json: Any = c_make_scanner(JSONDecoder())
 HEADER = Struct("!I")
 STATUS = Struct("!i")  # a wait status, as the zygote reports it
 MAX_DEPTH = 100
@@ -43,16 +48,20 @@ class TooLarge(ValueError):
 
 def pack(message: Any) -> bytes:
     """Return a message with its length in front; strings may hold lone surrogates."""
-    body = json.dumps(message, separators=(",", ":")).encode("ascii")
+    body = "".join(_write_json(message, 0)).encode("ascii")
     return HEADER.pack(len(body)) + body
 
 
 def unpack(body: bytes | bytearray) -> Any:
     """Return the message in ``body``; raise Malformed where it is none."""
     try:
-        return json.loads(body)
-    except (ValueError, RecursionError, MemoryError) as error:
+        text = body.decode("ascii")
+        message, end = _read_json(text, 0)
+    except (ValueError, StopIteration, RecursionError, MemoryError) as error:
         raise Malformed(f"not a message: {type(error).__name__}") from None
+    if end != len(text):
+        raise Malformed("not a message: more follows")
+    return message
 
 
 def read_message(fd: int, limit: int) -> Any:
@@ -101,7 +110,7 @@ def encode(value: Any, keep: Callable[[Any], list[Any]] | None = None, depth: in
         raise NotPlain("data nested too deeply")
     depth += 1
     if kind is list:
-        return [encode(item, keep, depth) for item in value]
+        return value if _is_json(value) else [encode(item, keep, depth) for item in value]
     if kind is tuple:
         return {"t": [encode(item, keep, depth) for item in value]}
     if kind is dict:
@@ -109,6 +118,14 @@ def encode(value: Any, keep: Callable[[Any], list[Any]] | None = None, depth: in
     if kind is set or kind is frozenset:
         return {"s" if kind is set else "z": [encode(item, keep, depth) for item in value]}
     return _encode_rare(value, kind, keep, depth)
+
+
+def _is_json(items: list[Any]) -> bool:
+    """Whether a list stands for itself: only small integers, or only strings. Long lists are worth the look."""
+    kinds = set(map(type, items))
+    if kinds == {int}:
+        return min(items) > -SAFE_INT and max(items) < SAFE_INT
+    return kinds == {str}
 
 
 def _encode_rare(value: Any, kind: type, keep: Callable[[Any], list[Any]] | None, depth: int) -> Any:
@@ -146,7 +163,8 @@ def decode(data: Any, refer: Callable[[int, str], Any] | None = None, depth: int
         raise Malformed("data nested too deeply")
     depth += 1
     if kind is list:
-        return [decode(item, refer, depth) for item in data]
+        kinds = set(map(type, data))
+        return [decode(item, refer, depth) for item in data] if list in kinds or dict in kinds else data[:]
     if len(data) != 1:
         raise Malformed("an object of more than one key")
     ((tag, body),) = data.items()

@@ -34,9 +34,9 @@ def main() -> None:
     sock = socket.socket(fileno=int(sys.argv[1]))
     options = json.loads(sys.argv[2])
     worker = Worker(options["limits"], options["compare"], options["lifeline"])
-    wire.write_message(sock.fileno(), {"ready": worker.server.isolation})
     limit_own_memory(options["limits"]["memory_mb"] + 3072)
     with contextlib.suppress(OSError):  # the pool went away
+        wire.write_message(sock.fileno(), {"ready": worker.server.isolation})
         while (job := wire.read_message(sock.fileno(), MESSAGE_LIMIT)) is not None:
             for status, seconds, detail in worker.run(job):
                 wire.write_message(sock.fileno(), {"test": [status, seconds, detail]})

@@ -159,8 +159,9 @@ def _reap() -> tuple[int, int]:
 
 
 def _arrange(fds: Iterable[int]) -> int:
-    """Put the child's descriptors in their places and close all others; return the channel's."""
+    """Put the child's descriptors in their places, stderr on /dev/null, and close all others; return the channel's."""
     channel, *streams = fds
+    os.dup2(0, 2)  # the zygote's stdin is /dev/null; what programs say on stderr is nobody's business
     for place, fd in enumerate(streams):
         os.dup2(fd, place)
     os.dup2(channel, 3)
