@@ -1,0 +1,118 @@
+"""Figures of merit and their uncertainty: pass@k, pass rate, accuracy, intervals, paired comparison. Pure numpy.
+
+*Pass rate* is the mean over tasks of passed / total tests (APPS's test-case average), *accuracy* the share of tasks
+whose tests all pass (APPS's strict accuracy). A NaN pass rate marks a fault of the harness and is left out.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+RESAMPLES = 10_000
+LEVEL = 0.95
+
+
+def pass_at_k(n: np.ndarray | int, c: np.ndarray | int, k: int) -> np.ndarray:
+    """Unbiased estimate of the probability that one of ``k`` programs passes (Chen et al., 2107.03374, eq. 1).
+
+    Args:
+        n: programs written a task, ``[tasks]``, each at least ``k``.
+        c: how many of them are right, ``[tasks]``, ``0 <= c <= n``.
+        k: programs that one may try.
+
+    Returns:
+        ``1 - C(n - c, k) / C(n, k)`` a task, float64, computed as a product that neither overflows nor cancels.
+
+    Raises:
+        ValueError: ``k < 1``, ``n < k`` or ``c`` outside ``0..n``.
+    """
+    n, c = np.broadcast_arrays(np.asarray(n), np.asarray(c))
+    if k < 1 or (n < k).any() or (c < 0).any() or (c > n).any():
+        raise ValueError(f"pass@{k} needs k >= 1, n >= k and 0 <= c <= n")
+    steps = np.arange(k)
+    factors = np.clip((n - c)[..., None] - steps, 0, None) / (n[..., None] - steps)
+    return 1.0 - factors.prod(axis=-1)
+
+
+def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[float, float]:
+    """Wilson's score interval of a proportion (1927, 95 % by default); ``(0, 1)`` without trials."""
+    if trials == 0:
+        return 0.0, 1.0
+    share = successes / trials
+    centre = (share + z * z / (2 * trials)) / (1 + z * z / trials)
+    half = z / (1 + z * z / trials) * np.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
+    return float(max(0.0, centre - half)), float(min(1.0, centre + half))
+
+
+def bootstrap_interval(values: np.ndarray, *, seed: int, resamples: int = RESAMPLES) -> tuple[float, float]:
+    """95 % percentile bootstrap interval of the mean over tasks, ``values [tasks]``."""
+    if len(values) == 0:
+        return float("nan"), float("nan")
+    rng = np.random.default_rng(seed)
+    means = np.array([values[rng.integers(0, len(values), len(values))].mean() for _ in range(resamples)])
+    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
+
+
+def paired_bootstrap(
+    before: np.ndarray, after: np.ndarray, *, seed: int, resamples: int = RESAMPLES
+) -> tuple[float, float, float]:
+    """Mean difference after - before over the same tasks, with its 95 % bootstrap interval over tasks.
+
+    Args:
+        before: ``[tasks]`` values of the first model.
+        after: ``[tasks]`` values of the second model, same order.
+        seed: of the resampling.
+        resamples: bootstrap samples.
+
+    Returns:
+        ``(difference, low, high)``.
+    """
+    if before.shape != after.shape:
+        raise ValueError(f"paired values need one shape, not {before.shape} and {after.shape}")
+    difference = after - before
+    return (float(difference.mean()), *bootstrap_interval(difference, seed=seed, resamples=resamples))
+
+
+def _accuracy(rates: np.ndarray) -> np.ndarray:
+    return (rates == 1.0).astype(np.float64)
+
+
+def summarise(rates: np.ndarray, *, seed: int) -> dict[str, Any]:
+    """Pass rate and accuracy of one program a task, ``rates [tasks]``, with 95 % intervals, as plain data."""
+    rates = rates[~np.isnan(rates)]
+    if len(rates) == 0:
+        return {"tasks": 0, "pass_rate": None, "accuracy": None}
+    low, high = bootstrap_interval(rates, seed=seed)
+    solved = _accuracy(rates)
+    accuracy_low, accuracy_high = wilson_interval(int(solved.sum()), len(solved))
+    return {
+        "tasks": len(rates),
+        "pass_rate": float(rates.mean()),
+        "pass_rate_low": low,
+        "pass_rate_high": high,
+        "accuracy": float(solved.mean()),
+        "accuracy_low": accuracy_low,
+        "accuracy_high": accuracy_high,
+    }
+
+
+def compare(before: np.ndarray, after: np.ndarray, *, seed: int) -> dict[str, Any]:
+    """Two models on the same tasks: both figures before and after, and the paired gain with its interval."""
+    both = ~(np.isnan(before) | np.isnan(after))
+    before, after = before[both], after[both]
+    gain = {}
+    for name, first, second in (
+        ("pass_rate", before, after),
+        ("accuracy", _accuracy(before), _accuracy(after)),
+    ):
+        difference, low, high = paired_bootstrap(first, second, seed=seed)
+        gain[name] = {"difference": difference, "low": low, "high": high}
+    return {
+        "tasks": len(before),
+        "before": {"pass_rate": float(before.mean()), "accuracy": float(_accuracy(before).mean())},
+        "after": {"pass_rate": float(after.mean()), "accuracy": float(_accuracy(after).mean())},
+        "gain": gain,
+    }
