@@ -1,0 +1,31 @@
+"""Prioritized replay of tested programs by P2Value (arXiv 2410.12236). Pure: state in, state out."""
+
+from pper_jax.replay.buffer import (
+    Draw,
+    Items,
+    ReplayConfig,
+    ReplayState,
+    add,
+    gather,
+    init,
+    probabilities,
+    refresh,
+    sample,
+    update,
+)
+from pper_jax.replay.diagnostics import describe
+
+__all__ = [
+    "Draw",
+    "Items",
+    "ReplayConfig",
+    "ReplayState",
+    "add",
+    "describe",
+    "gather",
+    "init",
+    "probabilities",
+    "refresh",
+    "sample",
+    "update",
+]

@@ -1,0 +1,112 @@
+"""P2Value: how likely the model finds a program, mixed with how many tests it passes (arXiv 2410.12236).
+
+``P2Value = alpha * P + (1 - alpha) * pass_rate``, the possibility ``P`` being derived from the summed log-probability
+and the number of tokens, everything in log-space. The paper's sampling probability is ``p_i**omega / sum(p**omega)``
+with ``p`` the P2Value (proportional) or one over its rank (rank-based); it calls that exponent alpha too, here it is
+``omega``. All arrays are ``[C]``, one entry a slot; slots that are not ``filled`` take no part.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+Possibility = Literal["geomean", "joint", "percentile"]
+Scheme = Literal["rank", "proportional", "uniform"]
+
+_LAST = jnp.iinfo(jnp.int32).max
+
+
+def log_possibility(
+    logprob: jax.Array, num_tokens: jax.Array, filled: jax.Array, *, possibility: Possibility = "geomean"
+) -> jax.Array:
+    """Log of the possibility ``P``, ``[C]`` float32 in ``[-inf, 0]``.
+
+    ``joint`` is the paper's product of token probabilities (``logprob``, nats, EOS included); it measures length above
+    all. ``geomean`` is its ``num_tokens``-th root, the probability of a typical token. ``percentile`` is the share of
+    filled slots with a smaller geomean, equal ones counted half: spread evenly over (0, 1) whatever the model.
+    NaN counts as probability 0, a positive ``logprob`` as probability 1.
+    """
+    logprob = jnp.minimum(jnp.where(jnp.isnan(logprob), -jnp.inf, logprob), 0.0).astype(jnp.float32)
+    if possibility == "joint":
+        return logprob
+    geomean = logprob / jnp.maximum(num_tokens, 1)
+    if possibility == "geomean":
+        return geomean
+    ordered = jnp.sort(jnp.where(filled, geomean, jnp.inf))
+    below, up_to = (jnp.searchsorted(ordered, geomean, side=side) for side in ("left", "right"))
+    size = jnp.maximum(jnp.sum(filled), 1)
+    return jnp.where(filled, jnp.log((below + up_to) / (2.0 * size)), -jnp.inf)
+
+
+def log_p2value(log_possibility: jax.Array, pass_rate: jax.Array, alpha: float | jax.Array) -> jax.Array:
+    """Log of ``alpha * P + (1 - alpha) * pass_rate``, ``[C]`` float32; exact at alpha 0 and 1 too, never NaN.
+
+    ``pass_rate`` is clipped to [0, 1], NaN counts as 0.
+    """
+    pass_rate = jnp.clip(jnp.where(jnp.isnan(pass_rate), 0.0, pass_rate), 0.0, 1.0)
+    alpha = jnp.asarray(alpha, jnp.float32)
+    return jnp.logaddexp(jnp.log(alpha) + log_possibility, jnp.log1p(-alpha) + jnp.log(pass_rate))
+
+
+def ranks(log_p2value: jax.Array, log_possibility: jax.Array, inserted_at: jax.Array, filled: jax.Array) -> jax.Array:
+    """Rank of each filled slot, ``[C]`` int32, 1 = best; 0 where not filled.
+
+    Ordered by P2Value, then possibility, then age (``inserted_at`` int32, unique: newer first), so there are no ties.
+    """
+    keys = (
+        jnp.where(filled, -log_p2value, jnp.inf),
+        jnp.where(filled, -log_possibility, jnp.inf),
+        jnp.where(filled, -inserted_at, _LAST),
+    )
+    slots = jnp.arange(filled.shape[0], dtype=jnp.int32)
+    order = lax.sort((*keys, slots), num_keys=len(keys))[-1]
+    return jnp.where(filled, jnp.zeros_like(slots).at[order].set(slots + 1), 0)
+
+
+def priorities(
+    log_p2value: jax.Array,
+    rank: jax.Array,
+    filled: jax.Array,
+    *,
+    scheme: Scheme = "rank",
+    omega: float = 0.7,
+    uniform_mix: float = 0.0,
+) -> jax.Array:
+    """Unnormalised sampling probabilities, ``[C]`` float32, 0 where not filled.
+
+    ``rank``: ``(1 / rank)**omega``; ``proportional``: ``P2Value**omega``, scaled so that the greatest is 1 (no P2Value
+    is too small); ``uniform``: 1. ``uniform_mix`` is the share of draws made uniformly instead. All 0 where every
+    P2Value is 0 and nothing is mixed in.
+    """
+    if scheme == "uniform" or omega == 0:
+        values = jnp.ones_like(log_p2value)
+    elif scheme == "rank":
+        values = jnp.maximum(rank, 1).astype(jnp.float32) ** -omega
+    else:
+        greatest = jnp.max(jnp.where(filled, log_p2value, -jnp.inf))
+        values = jnp.exp(omega * (log_p2value - jnp.where(jnp.isfinite(greatest), greatest, 0.0)))
+    values = jnp.where(filled, values, 0.0)
+    if uniform_mix == 0:
+        return values
+    total = jnp.sum(values)
+    even = filled / jnp.maximum(jnp.sum(filled), 1)
+    share = jnp.where(total > 0, values / jnp.where(total > 0, total, 1.0), even)
+    return (1.0 - uniform_mix) * share + uniform_mix * even
+
+
+def importance_weights(probability: jax.Array, size: jax.Array, beta: float) -> jax.Array:
+    """``(size * probability)**-beta`` over its maximum in the batch (Schaul et al., 1511.05952, section 3.4).
+
+    ``probability [n]`` of what was drawn from ``size`` stored programs; returns ``[n]`` float32 in [0, 1]: ``beta`` 1
+    undoes the prioritization in expectation, 0 gives ones. What has probability 0 gets weight 0.
+    """
+    drawn = probability > 0
+    if beta == 0:
+        return drawn.astype(jnp.float32)
+    logs = jnp.where(drawn, -beta * jnp.log(size * jnp.where(drawn, probability, 1.0)), -jnp.inf)
+    greatest = jnp.max(logs)
+    return jnp.exp(logs - jnp.where(jnp.isfinite(greatest), greatest, 0.0))
