@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 from pper_jax.errors import RunFailure
 
 
 def _is_key(leaf: Any) -> bool:
-    return isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def _unwrap_keys(tree: Any) -> Any:
@@ -65,8 +66,8 @@ class Checkpoints:
             restored = self._manager.restore(order, args=args)
         except (ValueError, KeyError, OSError) as error:
             raise RunFailure(
-                f"the checkpoint in {self._manager.directory} does not fit this configuration ({type(error).__name__}); "
-                "run with the configuration it was made with, or start over with --fresh"
+                f"the checkpoint in {self._manager.directory} does not fit this configuration "
+                f"({type(error).__name__}); run with the configuration it was made with, or start over with --fresh"
             ) from error
         return _rewrap_keys(restored["state"], like), restored["position"]
 

@@ -145,3 +145,13 @@ def _git_revision() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return revision.stdout.strip() or None
+
+
+def model_folder(path: Path) -> Path:
+    """The model of a finished run folder, or ``path`` itself when it is no run folder."""
+    folder = RunFolder(path)
+    if not folder.config.exists() or (path / "config.json").exists():
+        return path
+    if not folder.model.exists():
+        raise UserError(f"the run in {path} has not finished, so it has no model yet; run its command again")
+    return folder.model

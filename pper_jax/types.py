@@ -29,7 +29,7 @@ class Prompts:
 
 @struct.dataclass
 class Programs:
-    """What a decoder wrote: ``K`` programs a prompt, best first.
+    """What a decoder wrote: ``K`` programs a prompt; beam search gives them best first, sampling as they were drawn.
 
     Attributes:
         tokens: ``[B, K, T]`` int32, the EOS included, padded with the config's ``pad_id`` after ``length``.
@@ -48,7 +48,7 @@ class Programs:
 
 @struct.dataclass
 class LayerCache:
-    """Keys and values of one layer; slot ``c`` holds whatever token was written there, the caller's mask gives it meaning.
+    """Keys and values of one layer. A slot holds whatever token was written there; the caller's mask gives it meaning.
 
     Attributes:
         key: ``[B, C, H, D]``, rotary embedding already applied.
@@ -69,7 +69,7 @@ class TrainBatch:
     Attributes:
         tokens: ``[B, T]`` int32.
         segment_ids: ``[B, T]`` int32, 0 = padding, 1, 2, ... = sequences packed into the row.
-        loss_mask: ``[B, T]`` bool, True where ``tokens[b, t]`` is a target (completion or EOS; never prompt or padding).
+        loss_mask: ``[B, T]`` bool, True where ``tokens[b, t]`` is a target (completion or EOS, not prompt or padding).
         weight: ``[B]`` float32 weight of the row's loss (importance weights; 1 when unused; 0 drops the row).
     """
 

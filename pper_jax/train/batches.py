@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -34,8 +35,8 @@ def pack_examples(examples: Iterable[tuple[list[int], list[int]]], row_length: i
     if tokens:
         rows.append((tokens, segments, mask))
 
-    def stack(column: int, dtype: type) -> np.ndarray:
-        out = np.zeros((len(rows), row_length), dtype)
+    def stack(column: int, dtype: type) -> Any:
+        out: np.ndarray = np.zeros((len(rows), row_length), dtype)
         for i, row in enumerate(rows):
             out[i, : len(row[column])] = row[column]
         return out
@@ -44,7 +45,7 @@ def pack_examples(examples: Iterable[tuple[list[int], list[int]]], row_length: i
         tokens=stack(0, np.int32),
         segment_ids=stack(1, np.int32),
         loss_mask=stack(2, np.bool_),
-        weight=np.ones(len(rows), np.float32),
+        weight=cast(Any, np.ones(len(rows), np.float32)),
     )
 
 

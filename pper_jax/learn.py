@@ -1,0 +1,59 @@
+"""Phase P as one pure function: draw from the replay buffer, take a train step, write the new log-probs back.
+
+Everything stays on the device: sampling, gathering, the step and the refresh of the priorities are one compiled call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from pper_jax import replay
+from pper_jax.sharding import batch_sharding, tree_shardings
+from pper_jax.train import Metrics, program_batch, train_step
+from pper_jax.types import TrainState
+
+LearnStep = Callable[
+    [TrainState, replay.ReplayState], tuple[TrainState, replay.ReplayState, Metrics, replay.Draw, jax.Array]
+]
+
+
+def make_learn_step(
+    module: Any,
+    optimizer: optax.GradientTransformation,
+    state: TrainState,
+    mesh: Mesh,
+    config: replay.ReplayConfig,
+    *,
+    batch_size: int,
+    accumulate: int = 1,
+) -> LearnStep:
+    """Jitted ``(TrainState, ReplayState) -> (TrainState, ReplayState, Metrics, Draw, program ids [B])``, both donated.
+
+    The draw's key is ``fold_in(state.key, state.step)``, so that a resumed run draws what it would have drawn.
+    """
+    replicated = NamedSharding(mesh, PartitionSpec())
+    state_shardings = tree_shardings(state, mesh)
+
+    def step(
+        state: TrainState, buffer: replay.ReplayState
+    ) -> tuple[TrainState, replay.ReplayState, Metrics, replay.Draw, jax.Array]:
+        key = jax.random.fold_in(state.key, state.step)
+        buffer, draw = replay.sample(buffer, key, batch_size, config)
+        drawn = replay.gather(buffer, draw.indices)
+        batch = program_batch(drawn.tokens, drawn.prompt_length, drawn.length, draw.weight)
+        batch = jax.lax.with_sharding_constraint(batch, batch_sharding(mesh))
+        state, metrics = train_step(module, optimizer, accumulate, state, batch)
+        buffer = replay.update(buffer, draw.indices, metrics.row_logprob, state.step)
+        return state, replay.refresh(buffer, config), metrics, draw, drawn.program_id
+
+    return jax.jit(
+        step,
+        in_shardings=(state_shardings, replicated),
+        out_shardings=(state_shardings, replicated, replicated, replicated, replicated),
+        donate_argnums=(0, 1),
+    )

@@ -1,0 +1,171 @@
+"""The two phases that write files as they go: sampling programs (B) and testing them (T).
+
+Each writes one JSON line a program as soon as it is known; called again on the same file, it does what is missing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import jax
+
+from pper_jax.decode import BeamConfig, HostProgram, SampleConfig, decode_prompts, stop_token_suffixes, trim_program
+from pper_jax.errors import UserError
+from pper_jax.execution import Job, TestPool
+from pper_jax.metrics import Progress
+from pper_jax.run_folder import write_atomic
+from pper_jax.tasks import Sample, Task, append_jsonl, dump_jsonl, read_jsonl, verdict_row
+from pper_jax.types import Params
+
+
+class Tokenizer(Protocol):
+    """The part of a transformers tokenizer that the phases use."""
+
+    eos_token_id: int | None
+
+    def __call__(self, text: str) -> Any:
+        """Encode."""
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A module, its parameters and its tokenizer; ``name`` goes into the sample rows."""
+
+    module: Any
+    params: Params
+    tokenizer: Any
+    name: str
+
+    @property
+    def eos_ids(self) -> tuple[int, ...]:
+        """Tokens that end a program; empty when the tokenizer names none."""
+        eos = self.tokenizer.eos_token_id
+        return () if eos is None else (int(eos),)
+
+
+def encode_prompts(model: LanguageModel, tasks: Sequence[Task]) -> list[list[int]]:
+    """Token ids of each task's prompt, special tokens as the tokenizer was made to add them."""
+    return [list(model.tokenizer(task.prompt)["input_ids"]) for task in tasks]
+
+
+def with_stops(config: BeamConfig | SampleConfig, model: LanguageModel, tasks: Sequence[Task]) -> Any:
+    """``config`` with the model's EOS and, where all tasks share their stops, the stops' token suffixes."""
+    stops = {task.stop for task in tasks}
+    suffixes = stop_token_suffixes(model.tokenizer, stops.pop()) if len(stops) == 1 else ()
+    pad = model.eos_ids[0] if model.eos_ids else 0
+    return replace(config, eos_ids=model.eos_ids, pad_id=pad, stop_suffixes=suffixes)
+
+
+def _sample_rows(model: LanguageModel, task: Task, programs: Sequence[HostProgram]) -> list[Sample]:
+    rows = []
+    for rank, program in enumerate(programs):
+        text, kept, logprob, reason = trim_program(
+            model.tokenizer, program.tokens, program.token_logprobs, task.stop, model.eos_ids
+        )
+        rows.append(
+            Sample(
+                task_id=task.task_id,
+                completion=text,
+                logprob=logprob,
+                num_tokens=kept,
+                rank=rank,
+                finished=reason != "length",
+                stop_reason=reason,
+                model=model.name,
+                tokens=tuple(program.tokens[:kept]),
+            )
+        )
+    return rows
+
+
+def _kept_samples(path: Path, tasks: Sequence[Task], programs_per_task: int) -> dict[str, list[Sample]]:
+    """What an earlier, interrupted call wrote: whole groups, but for the last one when it may be cut."""
+    groups: dict[str, list[Sample]] = {}
+    if path.exists():
+        for row in read_jsonl(path, torn_ok=True):
+            sample = Sample.from_json(row)
+            groups.setdefault(sample.task_id, []).append(sample)
+    if groups and len(groups[last := next(reversed(groups))]) < programs_per_task:
+        del groups[last]
+    unknown = groups.keys() - {task.task_id for task in tasks}
+    if unknown:
+        raise UserError(
+            f"{path} holds programs for other tasks, such as {min(unknown)}; name another file or remove it"
+        )
+    return groups
+
+
+def sample_tasks(
+    model: LanguageModel,
+    tasks: Sequence[Task],
+    path: Path,
+    config: BeamConfig | SampleConfig,
+    *,
+    batch_size: int,
+    key: jax.Array | None = None,
+    label: str = "sample",
+) -> list[Sample]:
+    """Write programs for every task to ``path`` (samples format), best first within a task; returns them in task order.
+
+    Raises:
+        UserError: a prompt is longer than the context allows (the task is named).
+    """
+    width = (config.num_return or config.width) if isinstance(config, BeamConfig) else config.num_samples
+    groups = _kept_samples(path, tasks, width)
+    write_atomic(path, dump_jsonl([s.to_json() for group in groups.values() for s in group]))
+    todo = [i for i, task in enumerate(tasks) if task.task_id not in groups]
+    prompts = encode_prompts(model, tasks)
+    results = decode_prompts(
+        model.module,
+        model.params,
+        [prompts[i] for i in todo],
+        config=with_stops(config, model, tasks),
+        batch_size=batch_size,
+        names=[f"task {tasks[i].task_id}" for i in todo],
+        key=key,
+        prompt_ids=todo,
+    )
+    with Progress(label, len(tasks), done=len(tasks) - len(todo), unit="tasks") as progress:
+        for index, programs in results:
+            task = tasks[todo[index]]
+            groups[task.task_id] = _sample_rows(model, task, programs)
+            append_jsonl(path, [s.to_json() for s in groups[task.task_id]])
+            progress.update(1)
+    return [sample for task in tasks for sample in groups[task.task_id]]
+
+
+def run_tests(
+    pool: TestPool, tasks: Sequence[Task], samples: Sequence[Sample], path: Path, *, label: str = "test"
+) -> list[dict[str, Any]]:
+    """Test every sample; writes verdict rows to ``path`` as they finish and leaves them in the samples' order."""
+    by_id = {task.task_id: task for task in tasks}
+    done: dict[int, dict[str, Any]] = {}
+    if path.exists():
+        for row in read_jsonl(path, torn_ok=True):
+            if row["status"] != "infrastructure":  # a fault of ours is tried again
+                done[row["sample"]] = row
+    write_atomic(path, dump_jsonl(list(done.values())))
+    todo = [i for i in range(len(samples)) if i not in done]
+    jobs = [
+        Job(program=samples[i].program(by_id[samples[i].task_id]), tests=task.tests, entry_point=task.entry_point)
+        for i in todo
+        for task in (by_id[samples[i].task_id],)
+    ]
+    with Progress(label, len(samples), done=len(done), unit="programs") as progress:
+        for index, verdict in pool.as_completed(jobs):
+            sample = todo[index]
+            done[sample] = {**verdict_row(samples[sample], verdict), "sample": sample}
+            append_jsonl(path, [done[sample]])
+            progress.update(1)
+    rows = [done[i] for i in range(len(samples))]
+    write_atomic(path, dump_jsonl(rows))
+    return rows
+
+
+def count_statuses(rows: Sequence[dict[str, Any]]) -> dict[str, int]:
+    """How many programs got each verdict."""
+    return dict(Counter(row["status"] for row in rows))
