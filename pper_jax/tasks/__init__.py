@@ -1,6 +1,7 @@
 """Task sets and programs written for them: files in and out, converters, and our own micro_python family."""
 
 from pper_jax.tasks.samples import Sample, read_samples, verdict_row
+from pper_jax.tasks.sources import load_tasks
 from pper_jax.tasks.task import (
     TEST_KINDS,
     Task,
@@ -20,6 +21,7 @@ __all__ = [
     "Task",
     "append_jsonl",
     "dump_jsonl",
+    "load_tasks",
     "parse_jsonl",
     "program_text",
     "read_jsonl",

@@ -1,0 +1,44 @@
+"""Choosing tasks: from the micro_python family or from a tasks file, by split, count and seed."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+from pper_jax.errors import UserError
+from pper_jax.tasks.task import Task, read_tasks
+
+
+def load_tasks(source: str, *, split: str | None, count: int, seed: int) -> list[Task]:
+    """The tasks that a run or a command asks for; a pure function of its arguments and the file.
+
+    Args:
+        source: ``micro_python``, or the path of a tasks file.
+        split: only tasks of this split; None takes all (for micro_python: ``train``).
+        count: how many; 0 takes all of a file. A subset of a file is drawn by ``seed`` and keeps the file's order.
+        seed: of the subset, or of the generated tasks.
+
+    Raises:
+        UserError: no such file, no such split, or fewer tasks than ``count``.
+    """
+    if source == "micro_python":
+        from pper_jax.tasks.micro_python import generate
+
+        if count < 1:
+            raise UserError("micro_python tasks are generated, so they need a count; give count: 200, for example")
+        return generate(split or "train", count, seed)
+    if not Path(source).exists():
+        raise UserError(f"no tasks file {source}; make one with: pper tasks convert NAME SRC {source}")
+    tasks = read_tasks(source)
+    if split is not None:
+        present = sorted({task.split or "none" for task in tasks})
+        tasks = [task for task in tasks if task.split == split]
+        if not tasks:
+            raise UserError(f"{source} has no task of split {split}; its splits are {', '.join(present)}")
+    if count == 0:
+        return tasks
+    if count > len(tasks):
+        where = f"{source}, split {split}," if split else source
+        raise UserError(f"{where} has {len(tasks)} tasks; {count} cannot be taken")
+    chosen = sorted(random.Random(seed).sample(range(len(tasks)), count))
+    return [tasks[i] for i in chosen]
