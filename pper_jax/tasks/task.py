@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +20,8 @@ TEST_KINDS = {
     "call": ("fn_name", "cases"),
     "answer": ("expected",),
 }
+
+GZIP = b"\x1f\x8b"  # how a gzipped file begins
 
 
 @dataclass(frozen=True)
@@ -85,30 +89,40 @@ def _check_tests(tests: Any, where: str) -> None:
             raise UserError(f"{where} has no tests; give it at least one of {key} or leave it out")
 
 
+def read_text(path: str | Path, *, torn_ok: bool = False) -> str:
+    """Text of a UTF-8 file, gunzipped if need be; ``torn_ok`` drops what stands behind the last newline.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    try:
+        data = Path(path).read_bytes()
+        if data.startswith(GZIP):
+            data = gzip.decompress(data)
+        return data[: data.rfind(b"\n") + 1 if torn_ok else None].decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise UserError(f"cannot read {path}: it is not UTF-8 text") from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+
+
 def parse_jsonl(path: str | Path, *, torn_ok: bool = False) -> Iterator[tuple[int, Any]]:
-    """Yield ``(line number, value)`` of a JSON-lines file, empty lines left out.
+    """Yield ``(line number, value)`` of a JSON-lines file, plain or gzipped, empty lines left out.
 
     ``torn_ok`` drops a last line without its newline: what a killed writer leaves.
 
     Raises:
         UserError: the file cannot be read, or a line is not JSON.
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise UserError(f"cannot read {path}: it is not UTF-8 text") from None
-    lines = text.split("\n")
-    if torn_ok:
-        lines = lines[:-1]
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(read_text(path, torn_ok=torn_ok).split("\n"), start=1):
         if not line.strip():
             continue
         try:
             yield number, json.loads(line)
         except json.JSONDecodeError as error:
             raise UserError(f"{path}, line {number} is not JSON: {error.msg} at column {error.colno}") from None
+        except (ValueError, RecursionError) as error:  # a number of too many digits, lists nested too deep
+            raise UserError(f"{path}, line {number} cannot be read: {error}") from None
 
 
 def read_jsonl(path: str | Path, *, torn_ok: bool = False) -> list[Any]:
