@@ -20,7 +20,7 @@ from jax.experimental import checkify
 
 MAX_PRIORITY = 2.0**100  # 2**27 leaves of it still add up to a finite float32
 MIN_PRIORITY = 2.0**-100
-_GRID = 2.0**-24  # spacing of the uniform numbers that one level starts from
+_GRID = 2.0**-23  # spacing of the uniform float32 numbers that JAX draws
 
 
 @struct.dataclass
@@ -108,9 +108,10 @@ def sample(
     leaves marked in ``filled [capacity]`` bool are equally likely. A leaf of priority 0 is drawn in no other case; with
     nothing to draw from, the indices are -1.
 
-    One float32 per draw has 2**24 values, too few for the small leaves of a tree of 2**20. So randomness is refreshed
-    on the way: each level adds fresh bits below the grid of the number it got, chooses a child, and hands on what
-    remains, rescaled to [0, 1). The choice among siblings is thus exact to about 2**-48 of their sum.
+    One float32 a draw has 2**23 values, too few for a tree of 2**20 leaves: small ones would lie between two values. So
+    randomness is refreshed on the way: each level replaces the bits below the grid by fresh ones, chooses a child, and
+    hands on what remains, rescaled to [0, 1). The error of a leaf's probability is then about 2**-23 of its parent's
+    (and so on upwards) instead of 2**-23 of the total.
     """
     if filled is not None:
         tree = lax.cond(total(tree) > 0, lambda: tree, lambda: build(filled.astype(jnp.float32), tree.arity))
@@ -126,16 +127,17 @@ def sample(
         weights = tree.nodes[below]
         ends = _running_sums(weights)
         starts = jnp.pad(ends[:, :-1], ((0, 0), (1, 0)))
-        bits = jax.random.uniform(keys[depth], (n,)) * _GRID
-        # Differences of near numbers are exact, so adding the fresh bits last keeps what they say.
-        beyond = (rest * ends[:, -1])[:, None] - starts + (bits * ends[:, -1])[:, None]
+        coarse = jnp.floor(rest / _GRID) * _GRID
+        fine = jax.random.uniform(keys[depth], (n,)) * _GRID
+        # The difference of near numbers is exact, so the fine part goes in last.
+        beyond = (coarse * ends[:, -1])[:, None] - starts + (fine * ends[:, -1])[:, None]
         reached = (beyond >= 0) & (weights > 0)
         child = tree.arity - 1 - jnp.argmax(reached[:, ::-1], axis=1)[:, None]
         beyond, weight = (jnp.take_along_axis(x, child, axis=1)[:, 0] for x in (beyond, weights))
         rest = jnp.where(weight > 0, beyond / jnp.where(weight > 0, weight, 1.0), 0.0)
         return jnp.take_along_axis(below, child, axis=1)[:, 0], jnp.clip(rest, 0.0, 1.0 - _GRID)
 
-    start = jnp.zeros(n, jnp.int32), jnp.clip(rest, 0.0, 1.0 - _GRID)
+    start = (jnp.zeros(n, jnp.int32), jnp.clip(rest, 0.0, 1.0 - _GRID))
     node, _ = lax.fori_loop(0, tree.depth, level, start)
     return jnp.where(total(tree) > 0, node - tree.first_leaf, -1)
 
