@@ -116,6 +116,7 @@ class Sandbox:
 def enter() -> Sandbox:
     """Put this process behind what walls there are. The process that returns may be a fork of the one that called."""
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
+    _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # even a stopped process goes when its parent does
     walls = _unshare()
     uid = None
     spare = 7_000_000 + os.getpid()

@@ -16,6 +16,8 @@ from typing import Any
 from pper_jax.execution import wire
 from pper_jax.execution.spawn import spawn
 
+END_SECONDS = 3.0  # for a zygote to end what a program left; it takes milliseconds
+
 
 class ChildLost(BaseException):
     """The program's process can no longer be used; the test under way gets ``status``.
@@ -75,10 +77,13 @@ class ForkServer:
         """Kill the child if it still runs, and return its wait status once nothing of it is left."""
         self.running = False
         try:
+            self.control.settimeout(END_SECONDS)
             self.control.sendall(b"K")
-        except OSError:
+            status = self._status()
+            self.control.settimeout(None)
+        except OSError:  # dead, or stopped by a program that no PID namespace holds back
             raise ZygoteLost from None
-        return self._status()
+        return status
 
     def wait(self, seconds: float) -> int | None:
         """Return the child's wait status, or None if it still runs after so many seconds."""
@@ -96,7 +101,7 @@ class ForkServer:
         """End the zygote and everything under it."""
         self.control.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(2)
+            self.process.wait(END_SECONDS)
         self.process.kill()
         self.process.wait()
 
