@@ -128,7 +128,7 @@ class Run:
             samples = sample_tasks(
                 self._model(), self.tasks, path, config, batch_size=beam.batch_size, label=f"round {index}: sample"
             )
-        tokens = sum(sample.num_tokens for sample in samples)
+        tokens = sum(sample.num_tokens or 0 for sample in samples)
         self._log("sample", index, programs=len(samples), tokens=tokens, seconds=clock.seconds)
         return samples
 
