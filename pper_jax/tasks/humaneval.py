@@ -8,7 +8,7 @@ from pper_jax.errors import UserError
 from pper_jax.tasks.task import Task, parse_jsonl
 
 FIELDS = ("task_id", "prompt", "canonical_solution", "test", "entry_point")
-STOPS = ("\nclass", "\ndef", "\n#", "\nif", "\nprint")  # those of the paper: the body of the function has ended
+STOPS = ("\nclass", "\ndef", "\n#", "\nif", "\nprint", "\nassert")  # the paper's and "assert": the body is over
 
 
 def load_humaneval(path: str | Path) -> list[Task]:

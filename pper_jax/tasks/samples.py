@@ -10,6 +10,14 @@ from typing import Any, Protocol
 from pper_jax.errors import UserError
 from pper_jax.tasks.task import Task, parse_jsonl, program_text
 
+FIELD_TYPES: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("task_id", "completion", "solution", "stop_reason", "model"), str),
+    "logprob": (int, float),
+    **dict.fromkeys(("num_tokens", "rank"), int),
+    "finished": bool,
+    "tokens": list,
+}
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -46,10 +54,13 @@ class Sample:
         """Read a row; unknown keys are ignored, so that other tools' files are valid input."""
         if not isinstance(row, dict) or not isinstance(row.get("task_id"), str):
             raise UserError(f"{where} is not a JSON object with a task_id")
-        if not isinstance(row.get("completion", row.get("solution")), str):
-            raise UserError(f"{where} has neither a completion nor a solution as text")
-        known = {name: row[name] for name in cls.__dataclass_fields__ if name in row}
-        if known.get("tokens") is not None:
+        known = {name: row[name] for name in cls.__dataclass_fields__ if row.get(name) is not None}
+        if "completion" not in known and "solution" not in known:
+            raise UserError(f"{where} has neither a completion nor a solution")
+        for name, value in known.items():
+            if not isinstance(value, FIELD_TYPES[name]) or (isinstance(value, bool) and name != "finished"):
+                raise UserError(f"{where}: {name} cannot be {value!r}")
+        if "tokens" in known:
             known["tokens"] = tuple(known["tokens"])
         return cls(**known)
 

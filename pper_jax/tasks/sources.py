@@ -19,8 +19,10 @@ def load_tasks(source: str, *, split: str | None, count: int, seed: int) -> list
         seed: of the subset, or of the generated tasks.
 
     Raises:
-        UserError: no such file, no such split, or fewer tasks than ``count``.
+        UserError: no such file, no such split, fewer tasks than ``count``, or a count below zero.
     """
+    if count < 0:
+        raise UserError(f"count is {count}; give how many tasks to take, or 0 for all of a file")
     if source == "micro_python":
         from pper_jax.tasks.micro_python import generate
 

@@ -20,6 +20,7 @@ TEST_KINDS = {
     "call": ("fn_name", "cases"),
     "answer": ("expected",),
 }
+CASE_KEYS = {"stdio": ("stdin", "stdout"), "call": ("args", "expected")}
 
 GZIP = b"\x1f\x8b"  # how a gzipped file begins
 
@@ -67,11 +68,15 @@ class Task:
         for name in ("task_id", "prompt", "tests"):
             if name not in row:
                 raise UserError(f"{where} has no {name}")
-        _check_tests(row["tests"], f"{where} ({row['task_id']})")
         text = {name: row.get(name) for name in ("entry_point", "reference", "difficulty", "split")}
         for name, value in {"task_id": row["task_id"], "prompt": row["prompt"], **text}.items():
             if not isinstance(value, str) and not (value is None and name in text):
                 raise UserError(f"{where}: {name} must be text, not {value!r}")
+        _check_tests(row["tests"], f"{where} ({row['task_id']})")
+        if row["tests"]["kind"] == "check" and not text["entry_point"]:
+            raise UserError(f"{where} ({row['task_id']}) has tests of kind check without an entry_point to check")
+        if not isinstance(row.get("source", ""), str):
+            raise UserError(f"{where}: source must be text, not {row['source']!r}")
         stop = row.get("stop", [])
         if not isinstance(stop, list) or not all(isinstance(s, str) and s for s in stop):
             raise UserError(f"{where}: stop must be a list of texts that are not empty")
@@ -79,14 +84,25 @@ class Task:
 
 
 def _check_tests(tests: Any, where: str) -> None:
-    if not isinstance(tests, dict) or tests.get("kind") not in TEST_KINDS:
-        kind = tests.get("kind") if isinstance(tests, dict) else tests
+    kind = tests.get("kind") if isinstance(tests, dict) else tests
+    if not isinstance(tests, dict) or not isinstance(kind, str) or kind not in TEST_KINDS:
         raise UserError(f"{where} has tests of unknown kind {kind!r}; known kinds: {', '.join(TEST_KINDS)}")
-    for key in TEST_KINDS[tests["kind"]]:
+    for key in TEST_KINDS[kind]:
         if key not in tests:
-            raise UserError(f"{where} has tests of kind {tests['kind']} without {key}")
+            raise UserError(f"{where} has tests of kind {kind} without {key}")
+        if key in ("code", "fn_name") and not isinstance(tests[key], str):
+            raise UserError(f"{where}: {key} must be text, not {tests[key]!r}")
         if key in ("asserts", "cases") and not (isinstance(tests[key], list) and tests[key]):
             raise UserError(f"{where} has no tests; give it at least one of {key} or leave it out")
+    if kind == "asserts" and not isinstance(tests.get("setup", ""), str):
+        raise UserError(f"{where}: setup must be text, not {tests['setup']!r}")
+    for number, line in enumerate(tests["asserts"] if kind == "asserts" else (), start=1):
+        if not isinstance(line, str):
+            raise UserError(f"{where}: assert {number} must be text, not {line!r}")
+    for number, case in enumerate(tests["cases"] if kind in CASE_KEYS else (), start=1):
+        for key in CASE_KEYS[kind]:
+            if not isinstance(case, dict) or key not in case:
+                raise UserError(f"{where}: case {number} has no {key}")
 
 
 def read_text(path: str | Path, *, torn_ok: bool = False) -> str:
@@ -131,8 +147,20 @@ def read_jsonl(path: str | Path, *, torn_ok: bool = False) -> list[Any]:
 
 
 def dump_jsonl(rows: Iterable[Any]) -> str:
-    """Rows as JSON lines."""
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    """Rows as JSON lines; a row that UTF-8 cannot hold (half a surrogate pair) is escaped."""
+    lines = []
+    for row in rows:
+        line = json.dumps(row, ensure_ascii=False)
+        lines.append((line if _is_utf8(line) else json.dumps(row)) + "\n")
+    return "".join(lines)
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def append_jsonl(path: str | Path, rows: Iterable[Any]) -> None:
@@ -159,10 +187,21 @@ def read_tasks(path: str | Path) -> list[Task]:
 
 
 def write_tasks(path: str | Path, tasks: Iterable[Task]) -> int:
-    """Write a tasks file; returns how many."""
+    """Write a tasks file, whole or not at all; returns how many.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
     rows = [task.to_json() for task in tasks]
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Path(path).write_text(dump_jsonl(rows), encoding="utf-8")
+    path = Path(path)
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(dump_jsonl(rows), encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UserError(f"cannot write {path}: {error.strerror}") from None
     return len(rows)
 
 
