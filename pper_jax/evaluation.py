@@ -46,34 +46,41 @@ def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[f
     return float(max(0.0, centre - half)), float(min(1.0, centre + half))
 
 
-def bootstrap_interval(values: np.ndarray, *, seed: int, resamples: int = RESAMPLES) -> tuple[float, float]:
-    """95 % percentile bootstrap interval of the mean over tasks, ``values [tasks]``."""
+def bootstrap_interval(
+    values: np.ndarray, *, seed: int, resamples: int = RESAMPLES, level: float = LEVEL
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of the mean over tasks, ``values [tasks]``; ``(nan, nan)`` without tasks."""
     if len(values) == 0:
         return float("nan"), float("nan")
     rng = np.random.default_rng(seed)
     means = np.array([values[rng.integers(0, len(values), len(values))].mean() for _ in range(resamples)])
-    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
 def paired_bootstrap(
-    before: np.ndarray, after: np.ndarray, *, seed: int, resamples: int = RESAMPLES
+    before: np.ndarray, after: np.ndarray, *, seed: int, resamples: int = RESAMPLES, level: float = LEVEL
 ) -> tuple[float, float, float]:
-    """Mean difference after - before over the same tasks, with its 95 % bootstrap interval over tasks.
+    """Mean difference after - before over the same tasks, with its bootstrap interval over tasks.
 
     Args:
         before: ``[tasks]`` values of the first model.
         after: ``[tasks]`` values of the second model, same order.
         seed: of the resampling.
         resamples: bootstrap samples.
+        level: probability that the interval is to cover.
 
     Returns:
-        ``(difference, low, high)``.
+        ``(difference, low, high)``, all NaN without tasks.
+
+    Raises:
+        ValueError: the shapes differ.
     """
     if before.shape != after.shape:
         raise ValueError(f"paired values need one shape, not {before.shape} and {after.shape}")
     difference = after - before
-    return (float(difference.mean()), *bootstrap_interval(difference, seed=seed, resamples=resamples))
+    low, high = bootstrap_interval(difference, seed=seed, resamples=resamples, level=level)
+    return _mean(difference), low, high
 
 
 def _accuracy(rates: np.ndarray) -> np.ndarray:
@@ -84,7 +91,9 @@ def summarise(rates: np.ndarray, *, seed: int) -> dict[str, Any]:
     """Pass rate and accuracy of one program a task, ``rates [tasks]``, with 95 % intervals, as plain data."""
     rates = rates[~np.isnan(rates)]
     if len(rates) == 0:
-        return {"tasks": 0, "pass_rate": None, "accuracy": None}
+        return {"tasks": 0} | {
+            f"{name}{end}": None for name in ("pass_rate", "accuracy") for end in ("", "_low", "_high")
+        }
     low, high = bootstrap_interval(rates, seed=seed)
     solved = _accuracy(rates)
     accuracy_low, accuracy_high = wilson_interval(int(solved.sum()), len(solved))
@@ -100,19 +109,22 @@ def summarise(rates: np.ndarray, *, seed: int) -> dict[str, Any]:
 
 
 def compare(before: np.ndarray, after: np.ndarray, *, seed: int) -> dict[str, Any]:
-    """Two models on the same tasks: both figures before and after, and the paired gain with its interval."""
+    """Two models on the same tasks: both figures before and after, and the paired gain with its interval.
+
+    Tasks with a NaN in either are left out; without tasks all figures are NaN.
+    """
     both = ~(np.isnan(before) | np.isnan(after))
-    before, after = before[both], after[both]
-    gain = {}
-    for name, first, second in (
-        ("pass_rate", before, after),
-        ("accuracy", _accuracy(before), _accuracy(after)),
-    ):
-        difference, low, high = paired_bootstrap(first, second, seed=seed)
-        gain[name] = {"difference": difference, "low": low, "high": high}
-    return {
-        "tasks": len(before),
-        "before": {"pass_rate": float(before.mean()), "accuracy": float(_accuracy(before).mean())},
-        "after": {"pass_rate": float(after.mean()), "accuracy": float(_accuracy(after).mean())},
-        "gain": gain,
+    values = {
+        "pass_rate": (before[both], after[both]),
+        "accuracy": (_accuracy(before[both]), _accuracy(after[both])),
     }
+    result: dict[str, Any] = {"tasks": int(both.sum()), "before": {}, "after": {}, "gain": {}}
+    for name, (first, second) in values.items():
+        difference, low, high = paired_bootstrap(first, second, seed=seed)
+        result["before"][name], result["after"][name] = _mean(first), _mean(second)
+        result["gain"][name] = {"difference": difference, "low": low, "high": high}
+    return result
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if len(values) else float("nan")

@@ -18,14 +18,17 @@ PLAIN_EVERY_S = 10.0  # seconds between two lines of progress where there is no 
 class MetricsWriter:
     """Appends one JSON object a line to ``path``; numbers also go to TensorBoard when a folder is given.
 
+    A last line that a killed writer left torn is dropped when the file is opened.
+
     Raises:
         UserError: TensorBoard is asked for and its package is not installed.
     """
 
     def __init__(self, path: Path, *, tensorboard: Path | None = None) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("a", encoding="utf-8")
         self._board = _open_board(tensorboard) if tensorboard else None
+        _drop_torn_line(path)
+        self._file = path.open("a", encoding="utf-8")
 
     def write(self, row: dict[str, Any]) -> None:
         """Append ``row``; it is on disk, for all but a power failure, when this returns."""
@@ -52,6 +55,12 @@ class MetricsWriter:
             temporary = path.with_name(path.name + ".tmp")
             temporary.write_text(dump_jsonl(rows), encoding="utf-8")
             temporary.replace(path)
+
+
+def _drop_torn_line(path: Path) -> None:
+    if path.exists():
+        with path.open("rb+") as file:
+            file.truncate(file.read().rfind(b"\n") + 1)
 
 
 def _open_board(folder: Path) -> Any:
@@ -122,4 +131,6 @@ class Progress:
         rate = (self.done - self._first) / seconds
         left = f", {(self.total - self.done) / rate:.0f} s left" if rate > 0 and self.done < self.total else ""
         note = f", {self._note}" if self._note else ""
-        print(f"{self.label}: {self.done}/{self.total} {self.unit} in {seconds:.0f} s{left}{note}", file=sys.stderr)
+        unit = f" {self.unit}" if self.unit else ""
+        speed = f"{rate:.3g}{unit}/s"
+        print(f"{self.label}: {self.done}/{self.total}{unit} in {seconds:.0f} s, {speed}{left}{note}", file=sys.stderr)
