@@ -75,7 +75,6 @@ class ForkServer:
 
     def end(self) -> int:
         """Kill the child if it still runs, and return its wait status once nothing of it is left."""
-        self.running = False
         try:
             self.control.settimeout(END_SECONDS)
             self.control.sendall(b"K")
@@ -83,6 +82,7 @@ class ForkServer:
             self.control.settimeout(None)
         except OSError:  # dead, or stopped by a program that no PID namespace holds back
             raise ZygoteLost from None
+        self.running = False  # only now: an alarm may have cut an earlier call short, its status still to be read
         return status
 
     def wait(self, seconds: float) -> int | None:
