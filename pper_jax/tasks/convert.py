@@ -34,11 +34,12 @@ def _mbpp_challenge(src: str) -> list[Task]:
 
 
 def _micro_python(src: str) -> list[Task]:
-    split, count, seed = [*src.split(":"), "", ""][:3]
+    split, *numbers = src.split(":")
     try:
-        return load_tasks("micro_python", split=split, count=int(count or 100), seed=int(seed or 0))
+        count, seed = [int(number) for number in numbers] + [100, 0][len(numbers) :]
     except ValueError:
         raise UserError(f"cannot read {src!r} as micro_python tasks; write SPLIT:COUNT:SEED, as train:200:0") from None
+    return load_tasks("micro_python", split=split, count=count, seed=seed)
 
 
 # name -> what SRC is, and the loader
@@ -73,8 +74,8 @@ def convert(name: str, src: str | Path, out: str | Path) -> int:
 class Pool(Protocol):
     """What a test pool offers."""
 
-    def run(self, jobs: Sequence[Job]) -> list[Verdict]:
-        """The verdicts on jobs, in their order."""
+    def as_completed(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Verdict]]:
+        """Pairs of a job's index and the verdict on it, as they come."""
 
 
 @dataclass(frozen=True)
@@ -82,40 +83,55 @@ class ReferenceReport:
     """What the references of a task set did.
 
     Attributes:
-        tasks: how many tasks there are.
-        checked: how many have a reference.
-        faults: ``(task_id, what is wrong)`` of those that do not pass, or that the task's own stops would cut.
+        passed: how many pass all their tests and would not be cut by their own task's stops.
+        faults: ``(task_id, what is wrong)`` of the other references, in the order of the tasks.
+        without: task_ids of the tasks that have no reference.
     """
 
-    tasks: int
-    checked: int
+    passed: int
     faults: tuple[tuple[str, str], ...]
+    without: tuple[str, ...]
 
     @property
     def sound(self) -> bool:
         """Whether there were references and none has a fault."""
-        return self.checked > 0 and not self.faults
+        return self.passed > 0 and not self.faults
 
     def __str__(self) -> str:
-        lines = [f"{self.checked - len(self.faults)} of {self.checked} references pass"]
-        if self.checked < self.tasks:
-            lines[0] += f"; {self.tasks - self.checked} of {self.tasks} tasks have none"
+        checked = self.passed + len(self.faults)
+        lines = [f"{self.passed} of {checked} references pass"]
+        if self.without:
+            lines[0] += f"; {len(self.without)} of {checked + len(self.without)} tasks have none"
         lines += [f"  {task_id}: {fault}" for task_id, fault in self.faults[:SHOWN]]
         if len(self.faults) > SHOWN:
             lines.append(f"  and {len(self.faults) - SHOWN} more")
         return "\n".join(lines)
 
 
-def check_references(tasks: Sequence[Task], pool: Pool) -> ReferenceReport:
-    """Run each task's reference against its tests; a stop that would cut a reference is a fault, too."""
+def check_references(
+    tasks: Sequence[Task], pool: Pool, progress: Callable[[int, int], None] | None = None
+) -> ReferenceReport:
+    """Run each task's reference against its tests; a stop that would cut a reference is a fault, too.
+
+    Args:
+        tasks: what to check.
+        pool: an open pool.
+        progress: called with (done, total) after each reference.
+    """
     known = [(task, task.reference) for task in tasks if task.reference is not None]
+    faults: dict[int, str] = {}
     jobs = [Job(program_text(task, reference), task.tests, task.entry_point) for task, reference in known]
-    faults = []
-    for (task, reference), verdict in zip(known, pool.run(jobs), strict=True):
-        fault = _fault(task, reference, verdict)
+    for done, (index, verdict) in enumerate(pool.as_completed(jobs), start=1):
+        fault = _fault(*known[index], verdict)
         if fault:
-            faults.append((task.task_id, fault))
-    return ReferenceReport(len(tasks), len(known), tuple(faults))
+            faults[index] = fault
+        if progress:
+            progress(done, len(known))
+    return ReferenceReport(
+        passed=len(known) - len(faults),
+        faults=tuple((known[index][0].task_id, faults[index]) for index in sorted(faults)),
+        without=tuple(task.task_id for task in tasks if task.reference is None),
+    )
 
 
 def _fault(task: Task, reference: str, verdict: Verdict) -> str | None:
@@ -124,3 +140,36 @@ def _fault(task: Task, reference: str, verdict: Verdict) -> str | None:
         return f"{verdict.status}, {verdict.passed} of {verdict.total} tests pass" + (f" ({detail})" if detail else "")
     _, stop = trim_at_stop(reference, task.stop)
     return None if stop is None else f"passes, but its stop {stop!r} would cut it"
+
+
+# An object that equals nothing, differs from nothing, and is neither true nor false.
+BROKEN_CLASS = """class Broken:
+    def __eq__(self, other):
+        return False
+
+    def __ne__(self, other):
+        return False
+
+    def __bool__(self):
+        raise TypeError("broken on purpose")
+"""
+BROKEN_BODIES = {"value": "return Broken()", "raise": 'raise RuntimeError("broken on purpose")'}
+BROKEN_SCRIPTS = {"value": 'print("broken on purpose")\n', "raise": 'raise RuntimeError("broken on purpose")\n'}
+
+
+def break_reference(task: Task, how: str = "value") -> str:
+    """A whole program that passes no test: what must fail when a harness is tried out.
+
+    The reference stays, but the function under test is defined anew: it returns an object of a wrong kind
+    (``how="value"``) or raises (``"raise"``). A script, an answer, or a program whose function under test is not known
+    becomes a text that nobody expects.
+    """
+    if task.tests["kind"] == "answer":
+        return "broken on purpose"
+    name = task.entry_point or task.tests.get("fn_name")
+    if name is None or task.tests["kind"] == "stdio":
+        return BROKEN_SCRIPTS[how]
+    kept = "" if task.reference is None else program_text(task, task.reference)
+    owner, _, function = name.rpartition(".")  # the entry point of a method reads Solution().f
+    method = f"\n\n{owner.removesuffix('()')}.{function} = {function}\n" if owner else ""
+    return f"{kept}\n\n{BROKEN_CLASS}\n\ndef {function}(*args, **kwargs):\n    {BROKEN_BODIES[how]}\n{method}"

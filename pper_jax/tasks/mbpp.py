@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import builtins
 import json
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,7 @@ def _task(row: dict[str, Any], text: str, setup: str, challenge: list[str], sour
 
 
 def _unix(text: str) -> str:
-    return text.replace("\r\n", "\n")
+    return text.replace("\r\n", "\n").replace("\r", "\n")  # a lone \r ends a line of Python, too
 
 
 def docstring(text: str) -> str:
@@ -102,8 +103,10 @@ def docstring(text: str) -> str:
 def tested_function(test: str, code: str) -> str | None:
     """Name of the function that an assert calls: one that ``code`` defines, else one that Python does not know."""
     try:
-        defined = {node.name for node in ast.parse(code).body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
-        nodes = list(ast.walk(ast.parse(test)))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of "\w" and the like in the published programs
+            defined = {node.name for node in ast.parse(code).body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+            nodes = list(ast.walk(ast.parse(test)))
     except SyntaxError:
         return None
     called = [node.func.id for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]

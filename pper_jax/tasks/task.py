@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import zlib
@@ -94,15 +95,24 @@ def _check_tests(tests: Any, where: str) -> None:
             raise UserError(f"{where}: {key} must be text, not {tests[key]!r}")
         if key in ("asserts", "cases") and not (isinstance(tests[key], list) and tests[key]):
             raise UserError(f"{where} has no tests; give it at least one of {key} or leave it out")
-    if kind == "asserts" and not isinstance(tests.get("setup", ""), str):
-        raise UserError(f"{where}: setup must be text, not {tests['setup']!r}")
-    for number, line in enumerate(tests["asserts"] if kind == "asserts" else (), start=1):
-        if not isinstance(line, str):
-            raise UserError(f"{where}: assert {number} must be text, not {line!r}")
+    if kind == "asserts":
+        for name, text in (("setup", tests.get("setup", "")), *enumerate(tests["asserts"], start=1)):
+            if not isinstance(text, str):
+                raise UserError(f"{where}: {name if name == 'setup' else f'assert {name}'} must be text, not {text!r}")
     for number, case in enumerate(tests["cases"] if kind in CASE_KEYS else (), start=1):
-        for key in CASE_KEYS[kind]:
-            if not isinstance(case, dict) or key not in case:
-                raise UserError(f"{where}: case {number} has no {key}")
+        _check_case(case, kind, f"{where}: case {number}")
+
+
+def _check_case(case: Any, kind: str, where: str) -> None:
+    for key in CASE_KEYS[kind]:
+        if not isinstance(case, dict) or key not in case:
+            raise UserError(f"{where} has no {key}")
+    if kind == "call" and not isinstance(case["args"], list):
+        raise UserError(f"{where}: args must be a list, not {case['args']!r}")
+    for key in ("stdin", "stdout") if kind == "stdio" else ():
+        lines = case[key] if isinstance(case[key], list) else [case[key]]
+        if not all(isinstance(line, str) for line in lines):
+            raise UserError(f"{where}: {key} must be text or a list of lines, not {case[key]!r}")
 
 
 def read_text(path: str | Path, *, torn_ok: bool = False) -> str:
@@ -200,7 +210,8 @@ def write_tasks(path: str | Path, tasks: Iterable[Task]) -> int:
         temporary.write_text(dump_jsonl(rows), encoding="utf-8")
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise UserError(f"cannot write {path}: {error.strerror}") from None
     return len(rows)
 
