@@ -73,3 +73,24 @@ def test_figures_leave_out_faults_of_the_harness():
 def test_the_same_seed_gives_the_same_interval():
     values = np.random.default_rng(1).random(30)
     assert bootstrap_interval(values, seed=5) == bootstrap_interval(values, seed=5)
+
+
+def test_without_tasks_figures_are_unknown_and_keep_their_names():
+    empty, one = summarise(np.array([]), seed=0), summarise(np.array([1.0]), seed=0)
+    assert empty.keys() == one.keys()
+    assert {value for name, value in empty.items() if name != "tasks"} == {None}
+    none = compare(np.array([np.nan, 1.0]), np.array([1.0, np.nan]), seed=0)
+    assert none["tasks"] == 0
+    assert np.isnan(none["before"]["pass_rate"])
+    assert all(np.isnan(value) for figure in none["gain"].values() for value in figure.values())
+
+
+def test_a_lower_level_gives_a_narrower_interval():
+    values = np.random.default_rng(2).normal(size=50)
+    wide = paired_bootstrap(np.zeros(50), values, seed=3, level=0.99)
+    narrow = paired_bootstrap(np.zeros(50), values, seed=3, level=0.5)
+    assert wide[0] == narrow[0] == pytest.approx(values.mean())
+    assert wide[1] < narrow[1] < values.mean() < narrow[2] < wide[2]
+    # for a mean of many values the bootstrap agrees with the normal approximation
+    half = 2.576 * values.std() / np.sqrt(50)
+    assert wide[2] - wide[1] == pytest.approx(2 * half, rel=0.1)
