@@ -160,6 +160,12 @@ class TestPool:
     ) -> None:
         self.close()
 
+    @property
+    def isolation(self) -> tuple[str, ...]:
+        """The walls that stand around every program (see ``sandbox``); empty until the workers have begun to work."""
+        walls = [worker.isolation for worker in self._workers if worker.isolation is not None]
+        return tuple(wall for wall in walls[0] if all(wall in other for other in walls)) if walls else ()
+
     def run(self, jobs: Sequence[Job], progress: Callable[[int, int], None] | None = None) -> list[Verdict]:
         """Return the verdicts on jobs, in their order; ``progress(finished, total)`` is called after each."""
         jobs = list(jobs)
