@@ -6,7 +6,9 @@ function or class of the program that it names. So a test may build objects of t
 read and set their attributes. No assert runs inside the sandbox; what cannot be done this way (handing one of the
 test's own functions or objects to the program) gets ``infrastructure``: a limit of ours, not the program's fault.
 
-The code of the tests is trusted: it comes with the task.
+The code of the tests is trusted: it comes with the task. One exception is the test's own doing: a check that compares
+by a helper of the program (``is_same_list(candidate(x), list_node([1]))``) hands that helper both sides and believes
+it; the loader of such a set should put the helpers into the tests.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from typing import Any
 
 from pper_jax.execution import wire
 from pper_jax.execution.compare import answers_match, results_match
-from pper_jax.execution.session import ChildLost, Session
+from pper_jax.execution.session import Session
 
 MODULES = {"array", "bisect", "cmath", "collections", "copy", "datetime", "decimal", "fractions", "functools", "heapq"}
 MODULES |= {"itertools", "json", "math", "operator", "random", "re", "statistics", "string", "sys", "time", "typing"}
@@ -238,6 +240,3 @@ def free_names(trees: Sequence[ast.Module]) -> set[str]:
         elif isinstance(node, ast.ExceptHandler) and node.name:
             bound.add(node.name)
     return {name for name in read - bound if not hasattr(builtins, name)}
-
-
-__all__ = ["AnswerTest", "CallTest", "ChildLost", "CodeTest", "StdioTest", "Test", "plan"]

@@ -166,6 +166,11 @@ class TestPool:
         walls = [worker.isolation for worker in self._workers if worker.isolation is not None]
         return tuple(wall for wall in walls[0] if all(wall in other for other in walls)) if walls else ()
 
+    @property
+    def walls(self) -> tuple[str, ...] | None:
+        """The walls that stand around programs here (see ``sandbox``); None before a worker has said so."""
+        return next((worker.isolation for worker in self._workers if worker.isolation is not None), None)
+
     def run(self, jobs: Sequence[Job], progress: Callable[[int, int], None] | None = None) -> list[Verdict]:
         """Return the verdicts on jobs, in their order; ``progress(finished, total)`` is called after each."""
         jobs = list(jobs)

@@ -87,23 +87,23 @@ def test_a_fork_bomb_is_capped_and_swept_up(statuses: Statuses) -> None:
 
 def test_expected_values_never_enter_the_sandbox(statuses: Statuses) -> None:
     program = """
-import re
+import ctypes, re
 def f(x):
+    found = set()
     for line in open('/proc/self/maps'):
         where, rights = line.split()[:2]
         if rights.startswith('rw'):
             low, high = (int(n, 16) for n in where.split('-'))
-            with open('/proc/self/mem', 'rb') as memory:
-                memory.seek(low)
-                found = re.search(rb'SECRET-[0-9]+-OF-THE-TEST', memory.read(high - low))
-            if found: return found.group().decode()
-    return 'none'
+            found.update(re.findall(rb'SECRET-([0-9]+)-OF', ctypes.string_at(low, high - low)))
+    return sorted(int(n) for n in found)
 """
-    secret = f"SECRET-{2 * 135914}-OF-THE-TEST"
-    found = statuses(
-        program, f"assert f(1) == {secret!r}", f"assert f(1) in [{secret!r}]", f"assert f(f) == {secret!r}"
-    )
-    assert "pass" not in found
+    expected, argument = (f"SECRET-{number * 7}-OF-THE-TEST" for number in (111, 222))
+    control = f"assert f({argument!r}) == [1554]"  # the argument is found, so the search works; nothing else is
+    assert statuses(program, f"assert f(1) == {expected!r}", control, f"assert f(1) in [[], {expected!r}, [1554]]") == [
+        "fail",
+        "pass",
+        "pass",
+    ]
 
 
 def test_good_programs_keep_their_verdicts_among_hostile_ones() -> None:
@@ -146,7 +146,7 @@ def test_the_hostile_collection(tmp_path: Path, compare: str) -> None:
         row for row in _hostile_rows() if bool(row.get("compare", {}).get("tuple_is_list")) == (compare == "official")
     ]
     (tmp_path / "keep").touch()
-    limits = Limits(timeout_s=1.0, memory_mb=512)
+    limits = Limits(timeout_s=2.0, memory_mb=512)
     with socket.create_server(("127.0.0.1", 0)) as server, TestPool(2, limits, compare) as pool:
         verdicts = pool.run([_hostile_job(row, tmp_path, server.getsockname()[1]) for row in rows])
     wrong = {

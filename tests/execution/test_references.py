@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pper_jax.execution import Job, TestPool
+from pper_jax.execution import Job, Limits, TestPool
 
 SHARED = Path(os.environ.get("PPER_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))
 pytestmark = pytest.mark.skipif(not (SHARED / "humaneval").is_dir(), reason="the shared data folder is not here")
@@ -40,7 +40,7 @@ def mbpp() -> list[Job]:
 
 
 def failures(jobs: list[Job]) -> dict[int, dict[str, object]]:
-    with TestPool(workers=2) as pool:
+    with TestPool(workers=2, limits=Limits(timeout_s=20.0)) as pool:
         verdicts = pool.run(jobs)
     return {index: verdict.to_json() for index, verdict in enumerate(verdicts) if verdict.status != "pass"}
 
