@@ -21,10 +21,13 @@ Command = Callable[[argparse.Namespace], int]
 
 def _run(args: argparse.Namespace) -> int:
     from pper_jax.config import RunConfig, load_config
-    from pper_jax.loop import print_summary, run
+    from pper_jax.loop import run
+    from pper_jax.report import gain_lines, load_run
 
     folder = run(load_config(RunConfig, args.config, args.overrides), fresh=args.fresh)
-    print_summary(folder)
+    for line in gain_lines(load_run(folder.path).summary):
+        print(line)
+    print(f"report: {folder.report}")
     return 0
 
 
@@ -181,9 +184,14 @@ def _models_export(args: argparse.Namespace) -> int:
 
 
 def _report(args: argparse.Namespace) -> int:
-    from pper_jax.report import write_report
+    from pper_jax.report import gain_lines, load_run, write_report
 
-    print(write_report([Path(run) for run in args.runs], Path(args.out) if args.out else None))
+    page = write_report([Path(run) for run in args.runs], Path(args.out) if args.out else None)
+    for path in args.runs:
+        run = load_run(Path(path))
+        for line in gain_lines(run.summary):
+            print(f"{run.name:20} {line}")
+    print(page)
     return 0
 
 

@@ -24,12 +24,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class TaskSetConfig:
-    """Which tasks: ``source``: ``micro_python`` or a tasks file; ``split`` filters; ``count`` 0: all of a file."""
+    """Which tasks: ``source``: ``micro_python`` or a tasks file; ``split`` filters; ``count`` 0: all of a file.
+
+    ``seed`` chooses among a file's tasks, or those generated; None takes the run's seed.
+    """
 
     source: str = "micro_python"
     split: str | None = None
     count: int = 0
-    seed: int = 0
+    seed: int | None = None
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ finished, and training continues from the last checkpoint with the same draws.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,16 +14,15 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from pper_jax import evaluation, replay
 from pper_jax.checkpoint import Checkpoints
-from pper_jax.config import RunConfig, TaskSetConfig, to_dict
+from pper_jax.config import RunConfig, TaskSetConfig
 from pper_jax.decode import BeamConfig
 from pper_jax.errors import UserError
 from pper_jax.execution import Limits, TestPool
-from pper_jax.learn import make_learn_step
+from pper_jax.learn import draw_reason, make_learn_step, replay_config, replay_items
 from pper_jax.metrics import MetricsWriter, Progress
 from pper_jax.models import load_model, resolve_model, save_model
 from pper_jax.phases import LanguageModel, count_statuses, encode_prompts, run_tests, sample_tasks
@@ -66,8 +64,10 @@ class Run:
 
     def __init__(self, config: RunConfig, folder: RunFolder) -> None:
         self.config, self.folder = config, folder
-        self.tasks = task_set(config.tasks.train, "tasks.train")
-        self.held_out = {name: task_set(spec, f"tasks.eval.{name}") for name, spec in config.tasks.eval.items()}
+        self.tasks = task_set(config.tasks.train, config.seed, "tasks.train")
+        self.held_out = {
+            name: task_set(spec, config.seed, f"tasks.eval.{name}") for name, spec in config.tasks.eval.items()
+        }
         _refuse_leaks(self.tasks, self.held_out)
         self.mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tp)
         self.module, params, self.tokenizer = load_model(
@@ -262,7 +262,7 @@ class Run:
                 "round": table[program][0],
                 "times_drawn": times[program],
                 **{key: draws[program][key] for key in ("possibility", "pass_rate", "p2value", "rank", "probability")},
-                "reason": _reason(draws[program], self.replay_config),
+                "reason": draw_reason(draws[program], self.replay_config),
             }
             for program in top
         ]
@@ -380,9 +380,10 @@ def say(sentence: str) -> None:
     print(sentence, flush=True)
 
 
-def task_set(spec: TaskSetConfig, where: str) -> list[Task]:
+def task_set(spec: TaskSetConfig, run_seed: int, where: str) -> list[Task]:
     """The tasks that a ``TaskSetConfig`` names, in a fixed order."""
-    tasks = load_tasks(spec.source, split=spec.split, count=spec.count, seed=spec.seed)
+    seed = run_seed if spec.seed is None else spec.seed
+    tasks = load_tasks(spec.source, split=spec.split, count=spec.count, seed=seed)
     if not tasks:
         raise UserError(f"{where} selects no task from {spec.source} (split {spec.split}); check source and split")
     return tasks
@@ -403,68 +404,6 @@ def compute_dtype(name: str) -> str:
     return "float32" if jax.default_backend() == "cpu" else "bfloat16"
 
 
-def replay_config(config: RunConfig) -> replay.ReplayConfig:
-    """The replay room's configuration; modes ``uniform`` and ``none`` draw every stored program alike."""
-    section: dict[str, Any] = {k: v for k, v in to_dict(config.replay).items() if k != "mode"}
-    if config.replay.mode != "pper":
-        section["scheme"] = "uniform"
-    return replay.ReplayConfig(max_length=config.train.max_length, **section)
-
-
-def replay_items(
-    tasks: Sequence[Task],
-    prompts: Sequence[Sequence[int]],
-    samples: Sequence[Sample],
-    verdicts: Sequence[dict[str, Any]],
-    *,
-    round_index: int,
-    first_program: int,
-    eos: tuple[int, ...],
-    max_length: int,
-) -> replay.Items:
-    """Rows for the buffer: prompt, program and EOS as tokens, with log-prob and pass rate; ``[len(samples), ...]``.
-
-    A program that was cut at a stop gets the EOS it should have ended with; one that ran into the length limit gets
-    none. Empty programs and faults of ours are marked invalid.
-    """
-    number = {task.task_id: i for i, task in enumerate(tasks)}
-    count = len(samples)
-    tokens = np.zeros((count, max_length), np.int32)
-    lengths, prompt_lengths, index = (np.zeros(count, np.int32) for _ in range(3))
-    valid = np.zeros(count, bool)
-    for row, (sample, verdict) in enumerate(zip(samples, verdicts, strict=True)):
-        index[row] = number[sample.task_id]
-        prompt = list(prompts[index[row]])
-        program = list(sample.tokens or ())
-        if sample.stop_reason == "stop":
-            program += eos[:1]
-        whole = (prompt + program)[:max_length]
-        tokens[row, : len(whole)] = whole
-        prompt_lengths[row], lengths[row] = len(prompt), len(whole)
-        valid[row] = bool(program) and verdict["status"] != "infrastructure"
-    return replay.Items(
-        tokens=jnp.asarray(tokens),
-        prompt_length=jnp.asarray(prompt_lengths),
-        length=jnp.asarray(lengths),
-        logprob=jnp.array([sample.logprob for sample in samples], jnp.float32),
-        pass_rate=jnp.array([verdict["pass_rate"] for verdict in verdicts], jnp.float32),
-        task_index=jnp.asarray(index),
-        round=jnp.full(count, round_index, jnp.int32),
-        program_id=jnp.arange(first_program, first_program + count, dtype=jnp.int32),
-        valid=jnp.asarray(valid),
-    )
-
-
-def _reason(draw: dict[str, Any], config: replay.ReplayConfig) -> str:
-    if config.scheme == "uniform":
-        return f"every stored program was equally likely (probability {draw['probability']:.2g} a draw)"
-    return (
-        f"{config.alpha:g} x possibility {draw['possibility']:.3f} + {1 - config.alpha:g} x pass rate "
-        f"{draw['pass_rate']:.2f} = P2Value {draw['p2value']:.3f}, rank {draw['rank']} in the buffer, "
-        f"so {config.scheme} sampling with omega {config.omega:g} gives it {100 * draw['probability']:.2f} % of a draw"
-    )
-
-
 def _pass_rates(rows: Sequence[dict[str, Any]]) -> np.ndarray:
     """Pass rate of each task's program, ``[tasks]``; a fault of ours is NaN and left out of every figure."""
     return np.array([np.nan if row["status"] == "infrastructure" else row["pass_rate"] for row in rows])
@@ -472,17 +411,3 @@ def _pass_rates(rows: Sequence[dict[str, Any]]) -> np.ndarray:
 
 def _mean(values: Sequence[Any]) -> float | None:
     return float(np.mean(values)) if values else None
-
-
-def print_summary(folder: RunFolder) -> None:
-    """Before and after on every held-out split, with the paired interval of the gain."""
-    summary = json.loads(folder.summary.read_text(encoding="utf-8"))
-    for split, figures in summary["splits"].items():
-        for name in ("pass_rate", "accuracy"):
-            gain = figures["gain"][name]
-            say(
-                f"{split:20} {name.replace('_', ' '):10} {100 * figures['before'][name]:5.1f} % -> "
-                f"{100 * figures['after'][name]:5.1f} %   gain {100 * gain['difference']:+5.1f} "
-                f"[{100 * gain['low']:+5.1f}, {100 * gain['high']:+5.1f}] points, {figures['tasks']} tasks"
-            )
-    say(f"report: {folder.report}")
