@@ -48,7 +48,7 @@ def walls_text(workers: int = 1) -> str:
     """Which walls of isolation stand around programs here, and which are missing."""
     with TestPool(workers=workers) as pool:
         pool.run([Job(program=PROBES[0][1], tests=TESTS)])
-        walls = set(pool.isolation)
+        walls = set(pool.walls or ())
     names = {
         "pid": "own processes",
         "net": "no network",

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -42,11 +43,15 @@ def run(config: RunConfig, *, fresh: bool = False) -> RunFolder:
         UserError: bad tasks or model, a prompt beyond the context, another configuration's folder.
         RunFailure: a disk or the test pool failed; calling again resumes.
     """
-    folder = open_run(config, fresh=fresh)
-    if not folder.finished:
-        with Run(config, folder) as run:
+    folder = RunFolder(Path(config.out) / config.name)
+    if fresh or not folder.finished:
+        prepared = Run(config, folder)  # bad tasks or a bad model are said before anything is written
+        open_run(config, fresh=fresh)
+        with prepared as run:
             run.rounds()
             run.finish()
+    else:
+        open_run(config, fresh=False)
     write_report([folder.path], folder.report)
     return folder
 
@@ -305,7 +310,7 @@ class Run:
             eos=self._model().eos_ids,
             max_length=self.config.train.max_length,
         )
-        self.buffer = replay.refresh(replay.add(self.buffer, items, self.replay_config), self.replay_config)
+        self.buffer = replay.add(self.buffer, items, self.replay_config)
 
     def _log_replay(self, index: int) -> None:
         figures = replay.describe(self.buffer, self.replay_config)

@@ -161,12 +161,6 @@ class TestPool:
         self.close()
 
     @property
-    def isolation(self) -> tuple[str, ...]:
-        """The walls that stand around every program (see ``sandbox``); empty until the workers have begun to work."""
-        walls = [worker.isolation for worker in self._workers if worker.isolation is not None]
-        return tuple(wall for wall in walls[0] if all(wall in other for other in walls)) if walls else ()
-
-    @property
     def walls(self) -> tuple[str, ...] | None:
         """The walls that stand around programs here (see ``sandbox``); None before a worker has said so."""
         return next((worker.isolation for worker in self._workers if worker.isolation is not None), None)

@@ -1,0 +1,125 @@
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pper_jax import replay
+from pper_jax.config import OptimizerSection, ReplaySection, RunConfig, TrainSection
+from pper_jax.decode import pack_prompts, score
+from pper_jax.learn import draw_reason, make_learn_step, replay_config, replay_items
+from pper_jax.models import GPT2, ModelConfig
+from pper_jax.sharding import make_mesh
+from pper_jax.tasks import Sample, Task
+from pper_jax.train import init_train_state, make_optimizer
+from pper_jax.types import Programs
+
+EOS = 0
+MODULE = GPT2(ModelConfig("gpt2", 32, 16, 1, 2, 2, 8, 32, 24, attention_bias=True, mlp_bias=True))
+TESTS = {"kind": "answer", "expected": "1"}
+TASKS = [Task("a", "x", TESTS), Task("b", "y", TESTS)]
+PROMPTS = [[5, 6], [7, 8, 9]]
+CONFIG = RunConfig(
+    name="n", model="m", replay=ReplaySection(capacity=8, omega=1.0, alpha=0.0), train=TrainSection(max_length=12)
+)
+
+
+def sample(task_id, tokens, reason="eos"):
+    return Sample(task_id, "", logprob=-2.0, num_tokens=len(tokens), stop_reason=reason, tokens=tuple(tokens))
+
+
+def items(*pairs, **more):
+    samples, rates = zip(*pairs, strict=True)
+    verdicts = [{"pass_rate": r, "status": "pass" if r == 1 else "fail"} if r is not None else FAULT for r in rates]
+    options = {"round_index": 2, "first_program": 10, "eos": (EOS,), "max_length": 12, **more}
+    return replay_items(TASKS, PROMPTS, samples, verdicts, **options)
+
+
+FAULT = {"pass_rate": 0.0, "status": "infrastructure"}
+
+
+def test_rows_hold_prompt_program_and_the_eos_it_should_have_had():
+    got = items(
+        (sample("a", [11, 12, EOS]), 1.0),
+        (sample("b", [13], "stop"), 0.5),
+        (sample("b", [14, 15], "length"), 0.0),
+    )
+    assert got.tokens[:, :6].tolist() == [[5, 6, 11, 12, EOS, 0], [7, 8, 9, 13, EOS, 0], [7, 8, 9, 14, 15, 0]]
+    assert got.length.tolist() == [5, 5, 5]
+    assert got.prompt_length.tolist() == [2, 3, 3]
+    assert got.task_index.tolist() == [0, 1, 1]
+    assert got.program_id.tolist() == [10, 11, 12]
+    assert got.round.tolist() == [2, 2, 2]
+    assert got.valid.all()
+
+
+def test_empty_programs_and_faults_of_the_harness_are_never_stored():
+    got = items((sample("a", [], "length"), 0.0), (sample("a", [3, EOS]), None), (sample("b", [3, EOS]), 0.0))
+    assert got.valid.tolist() == [False, False, True]
+    buffer = replay.add(replay.init(replay_config(CONFIG)), got, replay_config(CONFIG))
+    assert int(buffer.filled.sum()) == 1
+
+
+@pytest.mark.parametrize(("mode", "scheme"), [("pper", "rank"), ("uniform", "uniform"), ("none", "uniform")])
+def test_replay_modes(mode, scheme):
+    config = replace(CONFIG, replay=replace(CONFIG.replay, mode=mode))
+    assert replay_config(config).scheme == scheme
+
+
+@pytest.fixture(scope="module")
+def learned():
+    config = replay_config(CONFIG)
+    rows = items((sample("a", [11, 12, EOS]), 1.0), (sample("b", [13, 14, EOS]), 0.5))
+    buffer = replay.add(replay.init(config), rows, config)
+    tokens = jnp.zeros((1, 4), jnp.int32)
+    params = MODULE.init(jax.random.key(0), tokens, tokens, jnp.ones((1, 4, 4), bool))["params"]
+    mesh = make_mesh(devices=jax.devices()[:1])
+    optimizer = make_optimizer(OptimizerSection(learning_rate=1e-3, warmup_steps=0), 10)
+    state = init_train_state(jax.tree.map(jnp.array, params), optimizer, jax.random.key(3), mesh)
+    step = make_learn_step(MODULE, optimizer, state, mesh, config, batch_size=16)
+
+    def run():
+        fresh = init_train_state(jax.tree.map(jnp.array, params), optimizer, jax.random.key(3), mesh)
+        return step(fresh, jax.tree.map(jnp.array, buffer))
+
+    return params, run
+
+
+def test_a_learn_step_trains_on_what_it_drew_and_writes_the_log_probs_back(learned):
+    params, run = learned
+    state, buffer, metrics, _, programs = run()
+    assert state.step == 1
+    assert np.isfinite(float(metrics.loss))
+    assert set(programs.tolist()) == {10, 11}
+    assert buffer.times_drawn.sum() == 16
+    program = jnp.array([[[11, 12, EOS]]])
+    zeros = jnp.zeros((1, 1))
+    written = Programs(program, jnp.array([[3]]), zeros, jnp.zeros((1, 1, 3)), zeros > 0)
+    expected = score(MODULE, params, pack_prompts([PROMPTS[0]], 4), written).sum()
+    np.testing.assert_allclose(buffer.items.logprob[0], expected, rtol=1e-4)
+    assert buffer.scored_at.tolist()[:2] == [1, 1]
+
+
+def test_equal_states_draw_and_learn_the_same_bytes(learned):
+    _, run = learned
+    first, second = run(), run()
+    same = jax.tree.map(
+        lambda a, b: (
+            np.array_equal(jax.random.key_data(a), jax.random.key_data(b))
+            if jnp.issubdtype(a.dtype, jax.dtypes.prng_key)
+            else np.array_equal(a, b)
+        ),
+        first,
+        second,
+    )
+    assert all(jax.tree.leaves(same))
+
+
+def test_the_reason_of_a_draw_is_a_sentence_with_its_figures():
+    draw = {"possibility": 0.5, "pass_rate": 0.25, "p2value": 0.25, "rank": 3, "probability": 0.125}
+    text = draw_reason(draw, replay_config(CONFIG))
+    assert "rank 3" in text
+    assert "12.50 %" in text
+    uniform = replay_config(replace(CONFIG, replay=replace(CONFIG.replay, mode="uniform")))
+    assert "equally likely" in draw_reason(draw, uniform)
