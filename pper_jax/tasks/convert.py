@@ -142,14 +142,8 @@ def _fault(task: Task, reference: str, verdict: Verdict) -> str | None:
     return None if stop is None else f"passes, but its stop {stop!r} would cut it"
 
 
-# An object that equals nothing, differs from nothing, and is neither true nor false.
+# Its objects equal nothing that a test expects, and are neither true nor false.
 BROKEN_CLASS = """class Broken:
-    def __eq__(self, other):
-        return False
-
-    def __ne__(self, other):
-        return False
-
     def __bool__(self):
         raise TypeError("broken on purpose")
 """
@@ -158,11 +152,11 @@ BROKEN_SCRIPTS = {"value": 'print("broken on purpose")\n', "raise": 'raise Runti
 
 
 def break_reference(task: Task, how: str = "value") -> str:
-    """A whole program that passes no test: what must fail when a harness is tried out.
+    """A whole program that must fail when a harness is tried out.
 
     The reference stays, but the function under test is defined anew: it returns an object of a wrong kind
-    (``how="value"``) or raises (``"raise"``). A script, an answer, or a program whose function under test is not known
-    becomes a text that nobody expects.
+    (``how="value"``), which passes no test but one that only asks what the result is not, or it raises (``"raise"``).
+    A script, an answer, or a program whose function under test is not known becomes a text that nobody expects.
     """
     if task.tests["kind"] == "answer":
         return "broken on purpose"

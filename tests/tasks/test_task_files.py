@@ -103,6 +103,12 @@ def line_with(**tests):
         (line_with(kind="call", fn_name="f", cases=[{"args": []}]), "case 1 has no expected"),
         (line_with(kind="stdio", cases={"stdin": ""}), "has no tests"),
         (line_with(kind="stdio", cases=["1"]), "case 1 has no stdin"),
+        (line_with(kind="call", fn_name=None, cases=[{}]), r"line 3 \(second\): fn_name must be text"),
+        (line_with(kind="call", fn_name="f", cases=[{"args": 1, "expected": 1}]), "case 1: args must be a list, not 1"),
+        (line_with(kind="check", code=["x"]), "code must be text"),
+        (line_with(kind="asserts", setup=["import re"], asserts=["assert f()"]), "setup must be text"),
+        (line_with(kind="stdio", cases=[{"stdin": "", "stdout": 4}]), "case 1: stdout must be text or a list of lines"),
+        (line_with(kind="stdio", cases=[{"stdin": [1], "stdout": ""}]), "case 1: stdin must be text or a list of"),
         (line_with(kind="answer"), "without expected"),
     ],
 )

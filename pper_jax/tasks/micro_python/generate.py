@@ -124,8 +124,9 @@ def generate(split: str, count: int, seed: int) -> list[Task]:
     """``count`` tasks of a split, behaviourally distinct; a pure function of its arguments.
 
     Args:
-        split: ``train``, ``heldout_kind`` (kinds of the training split, other behaviours) or ``heldout_composition``
-            (compositions whose neighbouring operations never meet in training).
+        split: ``train``, ``heldout_kind`` (kinds of the training split, other behaviours; ``list_loop``, of which there
+            is one, is in no other) or ``heldout_composition`` (compositions of which at least one pair of neighbouring
+            operations never meets in training).
         count: number of tasks.
         seed: which behaviours, their wording and their test inputs.
 
