@@ -207,7 +207,7 @@ def add(state: ReplayState, items: Items, config: ReplayConfig) -> ReplayState:
         keep &= solved if config.store == "solved" else ~solved
     order = jnp.cumsum(keep, dtype=jnp.int32) - 1
     kept = jnp.sum(keep, dtype=jnp.int32)
-    slots = jnp.where(keep & (order >= kept - capacity), (state.inserted + order) % capacity, capacity)
+    slots = sum_tree.keep_last(jnp.where(keep, (state.inserted + order) % capacity, capacity), capacity)
 
     def put(old: jax.Array, new: jax.Array | int) -> jax.Array:
         return old.at[slots].set(jnp.asarray(new, old.dtype), mode="drop")

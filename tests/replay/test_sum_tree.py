@@ -87,6 +87,12 @@ def test_an_update_of_nothing_changes_nothing():
     np.testing.assert_array_equal(same.nodes, tree.nodes)
 
 
+def test_only_the_last_of_equal_indices_is_kept():
+    """The CPU writes duplicates in order, other devices need not."""
+    kept = sum_tree.keep_last(jnp.array([3, 1, 3, -1, 9, 0, 1]), 7)
+    assert kept.tolist() == [7, 7, 3, 7, 7, 0, 1]
+
+
 def test_rounding_does_not_build_up():
     """Deltas would leave the residue of the huge value; recomputing does not."""
     tree = build(np.ones(CAPACITY, np.float32), 4)
@@ -186,13 +192,28 @@ def test_a_leaf_of_priority_zero_is_never_drawn(leaves, seed, stratified):
 def test_small_leaves_of_a_large_tree_keep_their_share(stratified):
     """Of 2**20 leaves the odd ones lie between two values of a single float32, which would never draw them."""
     capacity, draws = 2**20, 32_768
-    leaves = jnp.tile(jnp.array([15 / 16, 1 / 16]), capacity // 2)
+    leaves = jnp.tile(jnp.array([63 / 64, 1 / 64]), capacity // 2)  # the values of one float32 lie 1/16 apart
     drawn = np.asarray(sample(build(leaves, 4), jax.random.key(11), n=draws, stratified=stratified))
     odd = np.count_nonzero(drawn % 2)
-    deviation = np.sqrt(draws * (1 / 16) * (15 / 16))
-    assert abs(odd - draws / 16) < 4 * deviation
+    assert abs(odd - draws / 64) < 4 * np.sqrt(draws * (1 / 64) * (63 / 64))
     quarters = np.bincount(drawn // (capacity // 4), minlength=4)
     assert chi_square_deviates(quarters, np.full(4, 0.25)) < 4
+
+
+@pytest.mark.parametrize("uniform", [0.0, 1 - 2.0**-23])
+def test_the_ends_of_the_uniform_numbers_hit_the_outermost_positive_leaves(monkeypatch, uniform):
+    monkeypatch.setattr(jax.random, "uniform", lambda key, shape: jnp.full(shape, uniform))
+    rng = np.random.default_rng(1)
+    leaves = (rng.random((2000, CAPACITY)) * (rng.random((2000, CAPACITY)) < 0.4) + 1e-3 * np.eye(CAPACITY)[7]).astype(
+        "f4"
+    )
+    draw = jax.jit(
+        jax.vmap(lambda row: sum_tree.sample(sum_tree.build(row), jax.random.key(0), 1, stratified=False)[0])
+    )
+    drawn = np.asarray(draw(leaves))
+    assert (leaves[np.arange(2000), drawn] > 0).all()
+    if uniform == 0:
+        np.testing.assert_array_equal(drawn, (leaves > 0).argmax(1))
 
 
 def test_every_leaf_is_reachable():
