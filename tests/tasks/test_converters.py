@@ -200,6 +200,9 @@ def test_micro_python_is_a_set_whose_source_is_a_split_a_count_and_a_seed(tmp_pa
     out = tmp_path / "tasks.jsonl"
     assert convert("micro_python", "train:5:3", out) == 5
     assert read_tasks(out) == load_tasks("micro_python", split="train", count=5, seed=3)
+    assert convert("micro_python", "heldout_kind:4", out) == 4
+    assert read_tasks(out) == load_tasks("micro_python", split="heldout_kind", count=4, seed=0)
+    assert convert("micro_python", "heldout_kind", out) == 100
 
 
 @pytest.mark.parametrize(
