@@ -231,7 +231,7 @@ def refresh(state: ReplayState, config: ReplayConfig) -> ReplayState:
         items.logprob, items.length - items.prompt_length, filled, possibility=config.possibility
     )
     possibility = jnp.where(filled, possibility, -jnp.inf)
-    value = jnp.where(filled, p2value.log_p2value(possibility, items.pass_rate, config.alpha), -jnp.inf)
+    value = p2value.log_p2value(possibility, items.pass_rate, config.alpha)
     rank = p2value.ranks(value, possibility, state.inserted_at, filled)
     leaves = p2value.priorities(
         value, rank, filled, scheme=config.scheme, omega=config.omega, uniform_mix=config.uniform_mix

@@ -63,7 +63,7 @@ def test_any_updates_leave_the_leaves_of_a_plain_array_and_the_bits_of_a_fresh_b
     assert np.isfinite(sum_tree.total(tree))
 
 
-@pytest.mark.parametrize(("capacity", "arity"), [(1, 4), (5, 2), (9, 3), (16, 16)])
+@pytest.mark.parametrize(("capacity", "arity"), [(1, 4), (9, 2), (16, 16)])
 def test_every_shape_of_tree_adds_up(capacity, arity):
     leaves = np.random.default_rng(capacity).random(capacity).astype(np.float32)
     tree = sum_tree.build(leaves, arity)
@@ -82,8 +82,8 @@ def test_a_tree_without_leaves_or_branches_is_refused(capacity, arity):
 
 
 def test_an_update_of_nothing_changes_nothing():
-    tree = sum_tree.build(jnp.arange(5.0))
-    same = sum_tree.update(tree, jnp.zeros(0, jnp.int32), jnp.zeros(0))
+    tree = build(np.arange(CAPACITY, dtype=np.float32), 4)
+    same = update(tree, jnp.zeros(0, jnp.int32), jnp.zeros(0))
     np.testing.assert_array_equal(same.nodes, tree.nodes)
 
 
@@ -103,9 +103,9 @@ def test_rounding_does_not_build_up():
 
 
 def test_the_greatest_priorities_still_have_a_finite_sum():
-    tree = sum_tree.build(jnp.full(2**12, jnp.inf))
+    tree = build(np.full(4096, np.inf, np.float32), 4)
     assert sum_tree.total(tree) == 2.0**112
-    assert (sample(tree, jax.random.key(0), n=16, stratified=True) >= 0).all()
+    assert (sample(tree, jax.random.key(0), n=65_536, stratified=False) >= 0).all()
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -1.0])
@@ -149,8 +149,9 @@ def test_stratified_draws_hit_the_expected_counts_almost_exactly():
 
 
 def test_stratified_draws_come_one_from_each_part():
-    drawn = np.asarray(sample(build(np.ones(CAPACITY, np.float32), 4), jax.random.key(5), n=CAPACITY, stratified=True))
-    assert drawn.tolist() == list(range(CAPACITY))
+    drawn = np.asarray(sample(build(np.ones(CAPACITY, np.float32), 4), jax.random.key(5), n=DRAWS, stratified=True))
+    part = np.arange(DRAWS) * CAPACITY / DRAWS
+    assert ((drawn >= np.floor(part)) & (drawn <= np.floor(part + CAPACITY / DRAWS))).all()
 
 
 @given(st.lists(st.booleans(), min_size=CAPACITY, max_size=CAPACITY), st.integers(0, 2**31))
@@ -226,7 +227,7 @@ def test_equal_keys_give_equal_draws_with_and_without_jit_and_under_vmap():
     tree, keys = build(LEAVES, 4), jax.random.split(jax.random.key(9), 3)
     draw = partial(sum_tree.sample, n=32, stratified=True, filled=LEAVES >= 0)
     one_by_one = [sample(tree, key, n=32, stratified=True, filled=LEAVES >= 0) for key in keys]
-    np.testing.assert_array_equal(jax.vmap(draw, (None, 0))(tree, keys), one_by_one)
+    np.testing.assert_array_equal(jax.jit(jax.vmap(draw, (None, 0)))(tree, keys), one_by_one)
     np.testing.assert_array_equal(sample(tree, keys[0], n=32, stratified=True, filled=LEAVES >= 0), one_by_one[0])
     np.testing.assert_array_equal(draw(tree, keys[0]), one_by_one[0])
     assert not np.array_equal(one_by_one[0], one_by_one[1])
