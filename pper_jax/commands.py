@@ -150,23 +150,16 @@ def figures(
     """
     groups: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
-        groups.setdefault(row["task_id"], []).append(row)
+        if row["status"] != "infrastructure":  # a fault of ours says nothing about the program
+            groups.setdefault(row["task_id"], []).append(row)
     passed = {task_id: [row["pass_rate"] == 1 for row in group] for task_id, group in groups.items()}
-    best = {
-        task_id: np.nan if group[0]["status"] == "infrastructure" else group[0]["pass_rate"]
-        for task_id, group in groups.items()
-    }
+    best = {task_id: group[0]["pass_rate"] for task_id, group in groups.items()}
 
     def of(chosen: Sequence[Task]) -> dict[str, Any]:
         known = [task.task_id for task in chosen if task.task_id in groups]
         result = evaluation.summarise(np.array([best[task_id] for task_id in known]), seed=seed)
         for k in ks:
-            if method == "sample":
-                n = np.array([len(passed[task_id]) for task_id in known])
-                c = np.array([sum(passed[task_id]) for task_id in known])
-                result[f"pass@{k}"] = float(evaluation.pass_at_k(n, c, k).mean())
-            else:
-                result[f"pass@{k}"] = float(np.mean([any(passed[task_id][:k]) for task_id in known]))
+            result[f"pass@{k}"] = _pass_at(k, [passed[task_id] for task_id in known], method)
         return result
 
     labels = sorted({task.difficulty for task in tasks if task.difficulty})
@@ -177,6 +170,17 @@ def figures(
         "all": of(tasks),
         "by_difficulty": {label: of([task for task in tasks if task.difficulty == label]) for label in labels},
     }
+
+
+def _pass_at(k: int, passed: Sequence[Sequence[bool]], method: str) -> float | None:
+    """Mean over tasks with at least ``k`` judged programs; None when there is none."""
+    enough = [marks for marks in passed if len(marks) >= k] if method == "sample" else passed
+    if not enough:
+        return None
+    if method == "sample":
+        n, c = (np.array([f(marks) for marks in enough]) for f in (len, sum))
+        return float(evaluation.pass_at_k(n, c, k).mean())
+    return float(np.mean([any(marks[:k]) for marks in enough]))
 
 
 def print_figures(result: dict[str, Any], ks: Sequence[int]) -> None:
