@@ -14,15 +14,19 @@ WAYS = pytest.mark.parametrize("how", ["value", "raise"])
 
 CALL = {"kind": "call", "fn_name": "f", "cases": [{"args": [1], "expected": None}, {"args": [2], "expected": True}]}
 LOOSE = ["assert f(1)", "assert not f(1)", "assert f(1) == f(1)", "assert f(1) is None"]
+RIGHT = "return None if x == 1 else True\n"
+SOUND = [
+    Task("call", "def f(x):\n", CALL, "f", reference=f"    {RIGHT}"),
+    Task("method", "class Solution:\n", CALL, "Solution().f", reference=f"    def f(self, x):\n        {RIGHT}"),
+    Task("check", "", {"kind": "check", "code": "def check(c):\n    assert c(1)\n"}, "f", reference="f = bool\n"),
+    Task("stdio", "", {"kind": "stdio", "cases": [{"stdin": "1", "stdout": "1"}]}, "f", reference="print(1)\n"),
+    Task("answer", "", {"kind": "answer", "expected": "42"}, reference="42"),
+]
 OF_EVERY_KIND = [
-    Task("call", "def f(x):\n", CALL, "f", reference="    return None if x == 1 else True\n"),
+    *SOUND,
     Task("bare", "def f(x):\n", CALL),
-    Task("method", "class Solution:\n", CALL, "Solution().f", reference="    def f(self, x):\n        return x\n"),
     Task("asserts", "", {"kind": "asserts", "setup": "", "asserts": LOOSE}, "f", reference="def f(x):\n    return x\n"),
     Task("unknown", "", {"kind": "asserts", "asserts": LOOSE}, reference="def f(x):\n    return x\n"),
-    Task("check", "", {"kind": "check", "code": "def check(c):\n    assert c(1)\n"}, "f", reference="f = bool\n"),
-    Task("stdio", "", {"kind": "stdio", "cases": [{"stdin": "1", "stdout": "1"}]}, reference="print(1)\n"),
-    Task("answer", "", {"kind": "answer", "expected": "42"}, reference="42"),
 ]
 
 
@@ -41,6 +45,7 @@ def passed_tests(pool, tasks, how):
 
 @WAYS
 def test_a_program_broken_on_purpose_passes_no_test_of_any_kind(pool, how):
+    assert check_references(SOUND, pool).faults == ()
     assert passed_tests(pool, OF_EVERY_KIND, how) == {}
 
 
