@@ -140,11 +140,16 @@ def _tasks_convert(args: argparse.Namespace) -> int:
 
 def _tasks_check(args: argparse.Namespace) -> int:
     from pper_jax.execution import TestPool
+    from pper_jax.metrics import Progress
     from pper_jax.tasks.convert import check_references
 
-    limits = _limits(args)
-    with TestPool(workers=args.workers, limits=limits, compare=args.compare) as pool:
-        report = check_references(_tasks_of(args.file), pool)
+    limits, tasks = _limits(args), _tasks_of(args.file)
+    total = sum(task.reference is not None for task in tasks)
+    with (
+        TestPool(workers=args.workers, limits=limits, compare=args.compare) as pool,
+        Progress("check", total, unit="references") as progress,
+    ):
+        report = check_references(tasks, pool, progress=lambda done, total: progress.update(1))
     print(report)
     return 0 if report.sound else 1
 
