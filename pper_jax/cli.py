@@ -55,17 +55,11 @@ def _tasks_of(text: str) -> list[Any]:
 
 
 def _sample(args: argparse.Namespace) -> int:
-    import jax
+    from pper_jax.commands import decode_config, open_model, sample_file
 
-    from pper_jax.commands import decode_config, open_model
-    from pper_jax.phases import sample_tasks
-
-    tasks = _tasks_of(args.tasks)
+    tasks, out = _tasks_of(args.tasks), Path(args.out)
     config = decode_config(args.method, args.beams, args.max_new_tokens, args.temperature, args.top_p)
-    out = Path(args.out)
-    samples = sample_tasks(
-        open_model(args.model), tasks, out, config, batch_size=args.batch_size, key=jax.random.key(args.seed)
-    )
+    samples = sample_file(open_model(args.model), tasks, out, config, batch_size=args.batch_size, seed=args.seed)
     print(f"wrote {len(samples)} programs for {len(tasks)} tasks to {out}")
     return 0
 

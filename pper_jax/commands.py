@@ -19,7 +19,7 @@ from pper_jax.metrics import Progress
 from pper_jax.models import load_model, resolve_model
 from pper_jax.phases import LanguageModel, count_statuses, encode_prompts, run_tests, sample_tasks
 from pper_jax.run_folder import model_folder, write_atomic
-from pper_jax.tasks import Sample, Task, dump_jsonl, read_samples
+from pper_jax.tasks import Sample, Task, dump_jsonl, read_jsonl, read_samples
 from pper_jax.types import Programs
 
 
@@ -48,10 +48,25 @@ def summarise_verdicts(rows: Sequence[dict[str, Any]]) -> str:
     return f"{len(rows)} programs: {kinds}; mean pass rate {rate}"
 
 
+def forget_if_complete(path: Path, keys: set[Any], key: str) -> None:
+    """Remove an output that already covers all ``keys``: the same command again starts over, a cut one goes on."""
+    if path.exists() and {row.get(key) for row in read_jsonl(path, torn_ok=True)} >= keys:
+        path.unlink()
+
+
+def sample_file(
+    model: LanguageModel, tasks: Sequence[Task], out: Path, config: Any, *, batch_size: int, seed: int
+) -> list[Sample]:
+    """Write programs for ``tasks`` to ``out``, or complete what an interrupted call wrote there."""
+    forget_if_complete(out, {task.task_id for task in tasks}, "task_id")
+    return sample_tasks(model, tasks, out, config, batch_size=batch_size, key=jax.random.key(seed))
+
+
 def test_file(tasks: Sequence[Task], samples_path: Path, out: Path, workers: int, limits: Limits, compare: str) -> str:
     """Test a samples file; returns the summary line."""
     samples = read_samples(samples_path, tasks)
     out.parent.mkdir(parents=True, exist_ok=True)
+    forget_if_complete(out, set(range(len(samples))), "sample")
     with TestPool(workers=workers, limits=limits, compare=compare) as pool:
         return summarise_verdicts(run_tests(pool, tasks, samples, out))
 
@@ -133,9 +148,8 @@ def evaluate(
     with tempfile.TemporaryDirectory(prefix="pper-eval-") as scratch:
         folder = out or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
-        samples = sample_tasks(
-            model, tasks, folder / "samples.jsonl", config, batch_size=batch_size, key=jax.random.key(seed)
-        )
+        samples = sample_file(model, tasks, folder / "samples.jsonl", config, batch_size=batch_size, seed=seed)
+        forget_if_complete(folder / "verdicts.jsonl", set(range(len(samples))), "sample")
         with TestPool(workers=workers, limits=limits) as pool:
             rows = run_tests(pool, tasks, samples, folder / "verdicts.jsonl")
     return figures(tasks, rows, ks, method, seed)

@@ -82,7 +82,7 @@ def _sample_rows(model: LanguageModel, task: Task, programs: Sequence[HostProgra
     return rows
 
 
-def _kept_samples(path: Path, tasks: Sequence[Task], programs_per_task: int) -> dict[str, list[Sample]]:
+def _kept_samples(path: Path, tasks: Sequence[Task], programs_per_task: int, model: str) -> dict[str, list[Sample]]:
     """What an earlier, interrupted call wrote: whole groups, but for the last one when it may be cut."""
     groups: dict[str, list[Sample]] = {}
     if path.exists():
@@ -91,6 +91,9 @@ def _kept_samples(path: Path, tasks: Sequence[Task], programs_per_task: int) -> 
             groups.setdefault(sample.task_id, []).append(sample)
     if groups and len(groups[last := next(reversed(groups))]) < programs_per_task:
         del groups[last]
+    others = {sample.model for group in groups.values() for sample in group} - {model}
+    if others:
+        raise UserError(f"{path} holds programs of {others.pop()}, not of {model}; name another file or remove it")
     unknown = groups.keys() - {task.task_id for task in tasks}
     if unknown:
         raise UserError(
@@ -115,7 +118,8 @@ def sample_tasks(
         UserError: a prompt is longer than the context allows (the task is named).
     """
     width = (config.num_return or config.width) if isinstance(config, BeamConfig) else config.num_samples
-    groups = _kept_samples(path, tasks, width)
+    groups = _kept_samples(path, tasks, width, model.name)
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, dump_jsonl([s.to_json() for group in groups.values() for s in group]))
     todo = [i for i, task in enumerate(tasks) if task.task_id not in groups]
     prompts = encode_prompts(model, tasks)
@@ -138,6 +142,17 @@ def sample_tasks(
     return [sample for task in tasks for sample in groups[task.task_id]]
 
 
+def _judged(row: dict[str, Any], samples: Sequence[Sample]) -> bool:
+    """Whether a verdict row of an earlier call is that of the same sample; a fault of ours is tried again."""
+    index = row.get("sample", -1)
+    if row["status"] == "infrastructure" or not 0 <= index < len(samples):
+        return False
+    sample = samples[index]
+    return (sample.task_id, sample.completion, sample.solution) == tuple(
+        row.get(key) for key in ("task_id", "completion", "solution")
+    )
+
+
 def run_tests(
     pool: TestPool, tasks: Sequence[Task], samples: Sequence[Sample], path: Path, *, label: str = "test"
 ) -> list[dict[str, Any]]:
@@ -146,7 +161,7 @@ def run_tests(
     done: dict[int, dict[str, Any]] = {}
     if path.exists():
         for row in read_jsonl(path, torn_ok=True):
-            if row["status"] != "infrastructure":  # a fault of ours is tried again
+            if _judged(row, samples):
                 done[row["sample"]] = row
     write_atomic(path, dump_jsonl(list(done.values())))
     todo = [i for i in range(len(samples)) if i not in done]

@@ -175,3 +175,32 @@ def test_doctor_finds_the_pool_sound(capsys):
     out = capsys.readouterr().out
     assert "the test pool is sound" in out
     assert "BAD" not in out
+
+
+def test_a_finished_output_is_made_anew_and_a_cut_one_is_completed(tasks, tmp_path):
+    out = tmp_path / "v.jsonl"
+    argv = ["test", "--tasks", str(tasks), "--samples", str(tmp_path / "s.jsonl"), "--out", str(out)]
+    right = {"task_id": "t/1", "completion": "    return x + 1\n"}
+    write(tmp_path / "s.jsonl", right, {"task_id": "t/1", "completion": "    return 2\n"})
+    assert main(argv) == 0
+    first = out.read_text().splitlines()
+    assert [json.loads(line)["pass_rate"] for line in first] == [1.0, 0.5]
+
+    kept = json.loads(first[0]) | {"mark": "kept"}
+    out.write_text(json.dumps(kept) + "\n" + first[1][:20])  # killed while it wrote the second verdict
+    assert main(argv) == 0
+    again = [json.loads(line) for line in out.read_text().splitlines()]
+    assert again[0] == kept
+    assert again[1]["pass_rate"] == 0.5
+
+    write(tmp_path / "s.jsonl", {"task_id": "t/1", "completion": "    return 6\n"}, right)
+    assert main(argv) == 0
+    assert [json.loads(line)["pass_rate"] for line in out.read_text().splitlines()] == [0.5, 1.0]
+
+
+def test_programs_of_another_model_are_never_mixed_in(tasks, tmp_path, capsys):
+    two = tmp_path / "two.jsonl"
+    write(two, TASK, {**TASK, "task_id": "t/2"})
+    samples = write(tmp_path / "s.jsonl", {"task_id": "t/1", "completion": "", "model": "theirs"})
+    message = fails(capsys, 2, "sample", "--model", "micro", "--tasks", two, "--out", samples, "--beams", "1")
+    assert "theirs" in message

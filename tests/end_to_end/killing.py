@@ -23,14 +23,20 @@ def command(config, *overrides):
     return [sys.executable, "-m", "pper_jax.cli", "run", str(config), *overrides]
 
 
-def environment():
-    """The test's own environment, but one device, as on a laptop."""
-    return {**os.environ, "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
+def environment(devices=1):
+    """The test's own environment, but one device, as on a laptop, or several virtual ones."""
+    flags = f"--xla_force_host_platform_device_count={devices}"
+    return {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
 
 
-def finish(config, *overrides, timeout=900):
+def finish(config, *overrides, timeout=900, devices=1):
     done = subprocess.run(
-        command(config, *overrides), env=environment(), capture_output=True, text=True, timeout=timeout, check=False
+        command(config, *overrides),
+        env=environment(devices),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -112,3 +112,16 @@ def test_a_killed_run_ends_as_if_it_had_never_been(phase, whole, config, tmp_pat
     assert train[0] == train[1]
     if phase in ("train", "evaluate after"):
         assert "resuming after round 1" in printed
+
+
+@pytest.mark.slow
+def test_eight_devices_sample_the_same_programs_and_learn_the_same(whole, config, tmp_path):
+    mesh = ("mesh.data=2", "mesh.fsdp=2", "mesh.tp=2")
+    finish(config, *SMALL, *mesh, f"out={tmp_path}", "name=mesh", devices=8)
+    run, _ = whole
+    ours, theirs = (
+        [s["completion"] for s in rows(d / "samples" / "round_001.jsonl")] for d in (tmp_path / "mesh", run)
+    )
+    assert ours == theirs
+    losses = [[r["loss"] for r in rows(d / "metrics.jsonl") if r["event"] == "train"] for d in (tmp_path / "mesh", run)]
+    np.testing.assert_allclose(*losses, rtol=1e-3)
