@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from pper_jax.cli import build_parser, main
+from pper_jax.cli import build_parser, main, parse
 
 TASK = {
     "task_id": "t/1",
@@ -125,8 +125,25 @@ def test_an_unknown_model_says_which_are_known(tasks, tmp_path, capsys):
     assert "micro" in message
 
 
+def test_overrides_may_stand_before_and_after_options():
+    for argv in (
+        ["run", "c.yaml", "a=1", "--fresh"],
+        ["run", "c.yaml", "--fresh", "a=1"],
+        ["run", "--fresh", "c.yaml", "a=1"],
+    ):
+        args = parse(argv)
+        assert (args.config, args.overrides, args.fresh) == ("c.yaml", ["a=1"], True)
+
+
 def test_wrong_flags_exit_with_two(capsys):
-    for argv in (["sample"], ["frobnicate"], ["test", "--workers", "0"], []):
+    for argv in (
+        ["sample"],
+        ["frobnicate"],
+        ["test", "--workers", "0"],
+        ["run", "c.yaml", "--bogus"],
+        ["doctor", "a=1"],
+        [],
+    ):
         with pytest.raises(SystemExit) as stop:
             main(argv)
         assert stop.value.code == 2
