@@ -112,7 +112,7 @@ def sample_tasks(
     key: jax.Array | None = None,
     label: str = "sample",
 ) -> list[Sample]:
-    """Write programs for every task to ``path`` (samples format), best first within a task; returns them in task order.
+    """Write programs for every task to ``path`` (samples format), best first within a task, in task order once all are there.
 
     Raises:
         UserError: a prompt is longer than the context allows (the task is named).
@@ -139,7 +139,9 @@ def sample_tasks(
             groups[task.task_id] = _sample_rows(model, task, programs)
             append_jsonl(path, [s.to_json() for s in groups[task.task_id]])
             progress.update(1)
-    return [sample for task in tasks for sample in groups[task.task_id]]
+    samples = [sample for task in tasks for sample in groups[task.task_id]]
+    write_atomic(path, dump_jsonl([sample.to_json() for sample in samples]))
+    return samples
 
 
 def _judged(row: dict[str, Any], samples: Sequence[Sample]) -> bool:

@@ -71,6 +71,18 @@ def test_training_changed_the_model_and_the_buffer_saw_the_verdicts(whole):
     shown = json.loads((run / "replayed.json").read_text())["programs"]
     assert shown
     assert all(program["reason"] and program["times_drawn"] >= 1 for program in shown)
+    verdicts = rows(run / "verdicts" / "round_001.jsonl")
+    judged = {(v["task_id"], v["completion"]): v["pass_rate"] for v in verdicts}
+    for program in shown:
+        assert judged[program["task_id"], program["completion"]] == pytest.approx(program["pass_rate"])
+
+
+def test_files_keep_the_order_of_the_tasks(whole):
+    run, _ = whole
+    order = [task["task_id"] for task in rows(run / "tasks.jsonl") if task["split"] == "train"]
+    for kind in ("samples", "verdicts"):
+        ids = [row["task_id"] for row in rows(run / kind / "round_001.jsonl")]
+        assert list(dict.fromkeys(ids)) == order
 
 
 def test_the_same_command_again_does_nothing_but_say_the_result(whole, config):
