@@ -112,7 +112,7 @@ def sample_tasks(
     key: jax.Array | None = None,
     label: str = "sample",
 ) -> list[Sample]:
-    """Write programs for every task to ``path`` (samples format), best first within a task, in task order once all are there.
+    """Write programs for every task to ``path`` (samples format), best first; once all are there, in task order.
 
     Raises:
         UserError: a prompt is longer than the context allows (the task is named).
