@@ -9,9 +9,17 @@ import pytest
 from pper_jax.errors import UserError
 from pper_jax.tasks import program_text, trim_at_stop
 from pper_jax.tasks.micro_python import SPLITS, generate, inject_bug, pretraining_corpus
-from pper_jax.tasks.micro_python.generate import find_spec, make_prompt, make_task, passes, run_body, write_program
+from pper_jax.tasks.micro_python.generate import (
+    find_spec,
+    make_prompt,
+    make_task,
+    passes,
+    run_body,
+    write_mistake,
+    write_program,
+)
 from pper_jax.tasks.micro_python.operations import OPERATIONS
-from pper_jax.tasks.micro_python.universe import ARGUMENTS, Spec, Step, probes, reference_body, universe
+from pper_jax.tasks.micro_python.universe import ARGUMENTS, Spec, Step, body, probes, reference_body, universe
 
 HELD_OUT = SPLITS[1:]
 LONGEST_PROMPT, LONGEST_COMPLETION = 320, 200  # characters: with room in the demo model's 256 tokens
@@ -181,6 +189,18 @@ def test_injected_bugs_fail_a_case_and_mostly_pass_some(every_task):
     assert len(rates) >= 0.95 * len(bugs)
     assert max(rates) < 1
     assert sum(rate > 0 for rate in rates) >= 0.6 * len(rates)
+
+
+def test_an_injected_bug_is_one_mistake():
+    specs = random.Random(0).sample(list(universe()["train"].values()), 200)
+    for spec in specs:
+        lines = [step.fill(step.operation.code, spec.variable) for step in spec.steps]
+        one_away = {body([*lines[:i], *lines[i + 1 :]], spec.variable) for i in range(len(lines))}
+        one_away.add(body([*lines[1::-1], *lines[2:]], spec.variable))
+        for i, step in enumerate(spec.steps):
+            for bug in step.operation.bugs:
+                one_away.add(body([*lines[:i], step.fill(bug, spec.variable), *lines[i + 1 :]], spec.variable))
+        assert {write_mistake(spec, random.Random(seed)) for seed in range(8)} <= one_away
 
 
 def test_a_behaviour_has_many_descriptions():

@@ -149,6 +149,34 @@ def _mistaken_line(step: Step, variable: str, rng: random.Random) -> str:
     return step.fill(bug, variable)
 
 
+def _droppable(spec: Spec) -> int:
+    """How many steps of a composition could be forgotten; 0 for a single operation."""
+    return len(spec.steps) - int(spec.steps[-1].operation.ends) if len(spec.steps) >= 2 else 0
+
+
+def _lose_or_swap(lines: list[str], steps: int, rng: random.Random) -> None:
+    """Drop one of the first ``steps`` lines or swap the first two, in place."""
+    if steps >= 2 and rng.random() < 0.5:
+        lines[0], lines[1] = lines[1], lines[0]
+    else:
+        del lines[rng.randrange(steps)]
+
+
+def _right_lines(spec: Spec) -> list[str]:
+    return [step.fill(step.operation.code, spec.variable) for step in spec.steps]
+
+
+def write_mistake(spec: Spec, rng: random.Random) -> str:
+    """The right body with one mistake: in one operation, or in a composition a step lost or two swapped."""
+    lines = _right_lines(spec)
+    if _droppable(spec) and rng.random() < STRUCTURE_SHARE:
+        _lose_or_swap(lines, _droppable(spec), rng)
+    else:
+        i = rng.randrange(len(lines))
+        lines[i] = _mistaken_line(spec.steps[i], spec.variable, rng)
+    return body(lines, spec.variable)
+
+
 def write_program(spec: Spec, rng: random.Random, bug_rate: float) -> str:
     """A body with each operation wrong with probability ``bug_rate * difficulty``, mostly by its habit."""
     lines = []
@@ -157,12 +185,8 @@ def write_program(spec: Spec, rng: random.Random, bug_rate: float) -> str:
         lines.append(
             _mistaken_line(step, spec.variable, rng) if wrong else step.fill(step.operation.code, spec.variable)
         )
-    steps = len(lines) - int(spec.steps[-1].operation.ends)
-    if steps >= 1 and len(lines) >= 2 and rng.random() < bug_rate * STRUCTURE_SHARE:
-        if steps >= 2 and rng.random() < 0.5:
-            lines[0], lines[1] = lines[1], lines[0]
-        else:
-            del lines[rng.randrange(steps)]
+    if _droppable(spec) and rng.random() < bug_rate * STRUCTURE_SHARE:
+        _lose_or_swap(lines, _droppable(spec), rng)
     return body(lines, spec.variable)
 
 
@@ -206,10 +230,10 @@ def passes(spec: Spec, text: str, case: dict[str, Any]) -> bool:
 
 
 def inject_bug(task: Task, rng: random.Random) -> str | None:
-    """The reference with a mistake that at least one test catches, or None when no attempt gave one."""
+    """The reference with one mistake that at least one test catches, or None when no attempt gave one."""
     spec = find_spec(task)
     for _ in range(20):
-        wrong = write_program(spec, rng, 1.0)
+        wrong = write_mistake(spec, rng)
         if wrong != task.reference and not all(passes(spec, wrong, case) for case in task.tests["cases"]):
             return wrong
     return None
