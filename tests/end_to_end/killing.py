@@ -14,6 +14,7 @@ PHASES = {
     "sample": ("samples/round_001.jsonl", "task_id"),
     "test": ("verdicts/round_001.jsonl", ""),
     "train": ("metrics.jsonl", '"event": "train"'),
+    "late in train": ("metrics.jsonl", '"step": 3'),  # with checkpoint_every=1 that of step 1 is whole by then
     "save": ("checkpoints/*", None),
     "evaluate after": ("samples/eval_{last:03d}_*.jsonl", "task_id"),
 }

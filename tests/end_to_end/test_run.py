@@ -109,7 +109,7 @@ def test_another_configuration_is_refused_for_the_same_folder(whole, config):
 
 
 @pytest.mark.parametrize(
-    "phase", [pytest.param(name, marks=() if name == "train" else pytest.mark.slow) for name in PHASES]
+    "phase", [pytest.param(name, marks=() if name == "late in train" else pytest.mark.slow) for name in PHASES]
 )
 def test_a_killed_run_ends_as_if_it_had_never_been(phase, whole, config, tmp_path):
     overrides = (*SMALL, f"out={tmp_path}", "name=killed")
@@ -122,7 +122,7 @@ def test_a_killed_run_ends_as_if_it_had_never_been(phase, whole, config, tmp_pat
             assert (tmp_path / "killed" / kind / path.name).read_bytes() == path.read_bytes(), path.name
     train = [[r for r in rows(d / "metrics.jsonl") if r["event"] == "train"] for d in (run, tmp_path / "killed")]
     assert train[0] == train[1]
-    if phase in ("train", "evaluate after"):
+    if phase in ("late in train", "evaluate after"):
         assert "resuming after round 1" in printed
 
 
