@@ -138,7 +138,8 @@ def test_a_worker_stuck_in_a_test_is_ended(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_control_c_leaves_nothing(tmp_path: Path) -> None:
     script = (
-        "import sys\nfrom pper_jax.execution import *\n"
+        "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a background job ignores Ctrl-C
+        "from pper_jax.execution import *\n"
         "job = Job('while True: pass', {'kind': 'asserts', 'asserts': ['assert f(1) == 2']})\n"
         "with TestPool(workers=2, limits=Limits(timeout_s=60)) as pool:\n"
         "    print('up', flush=True)\n    pool.run([job] * 2)\n"
