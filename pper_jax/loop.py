@@ -85,6 +85,15 @@ class Run:
         self.state = init_train_state(params, self.optimizer, jax.random.key(config.seed), self.mesh)
         self.buffer = replay.init(self.replay_config)
         self.position = Position()
+        self.learn_step = make_learn_step(
+            self.module,
+            self.optimizer,
+            self.state,
+            self.mesh,
+            self.replay_config,
+            batch_size=config.train.batch_size,
+            accumulate=config.train.accumulate,
+        )
 
     def __enter__(self) -> Run:
         """Open the effects, and put the state where the last checkpoint left it."""
@@ -166,22 +175,13 @@ class Run:
         if int(self.buffer.filled.sum()) == 0:
             say(f"round {index}: the replay buffer is empty (nothing to store), so nothing is trained")
             self.position.step = train.steps
-        learn = make_learn_step(
-            self.module,
-            self.optimizer,
-            self.state,
-            self.mesh,
-            self.replay_config,
-            batch_size=train.batch_size,
-            accumulate=train.accumulate,
-        )
         pending: list[tuple[int, Any]] = []
         with (
             self._phase(index, "train"),
             Progress(f"round {index}: train", train.steps, done=self.position.step, unit="steps") as progress,
         ):
             for step in range(self.position.step, train.steps):
-                self.state, self.buffer, metrics, draw, programs = learn(self.state, self.buffer)
+                self.state, self.buffer, metrics, draw, programs = self.learn_step(self.state, self.buffer)
                 pending.append((step + 1, (metrics, draw, programs)))
                 if len(pending) > 1 and step % 5 == 4:  # one step late: the newest step goes on meanwhile
                     progress.note(f"loss {self._write_steps(index, pending[:-1]):.4f}")
