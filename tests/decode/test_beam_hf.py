@@ -7,12 +7,10 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-import pytest
+import torch
 from decode_stand_ins import tiny_gpt2
 
 from pper_jax.decode import BeamConfig, beam_search, pack_prompts, to_host
-
-torch = pytest.importorskip("torch")
 
 
 def torch_gpt2(config: Any, params: Any) -> Any:
