@@ -63,6 +63,34 @@ KVCache = tuple[LayerCache, ...]  # one entry a layer
 
 
 @struct.dataclass
+class BeamLayerCache:
+    """One layer's cache of a beam decode: the prompt once for all beams, and a ring of generated slots.
+
+    The token that beam ``k`` feeds at ring slot ``r`` lies at ``r*K + k`` and is never moved. Keys have their slots
+    innermost, the order in which decode attention reads them.
+
+    Attributes:
+        prompt_key: ``[B, H, D, P]``, rotary embedding already applied.
+        prompt_value: ``[B, H, P, D]``.
+        key: ``[B, H, D, R*K]``.
+        value: ``[B, H, R*K, D]``.
+    """
+
+    prompt_key: jax.Array
+    prompt_value: jax.Array
+    key: jax.Array
+    value: jax.Array
+
+
+@struct.dataclass
+class BeamMask:
+    """What the beams may see: ``prompt [B, P]`` and ``generated [B, K, R*K]``, bool."""
+
+    prompt: jax.Array
+    generated: jax.Array
+
+
+@struct.dataclass
 class TrainBatch:
     """A fixed-shape batch for the train step.
 

@@ -8,10 +8,8 @@ dropped. Hugging Face's ``generate(num_beams=K, length_penalty=0.0, early_stoppi
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,10 +17,12 @@ from flax import linen as nn
 from flax import struct
 from jax import lax
 
-from pper_jax.decode.cache import ancestor_mask, log_probs, prefill
+from pper_jax.decode.method import freeze, take_beams
+from pper_jax.decode.outlook import Outlook
+from pper_jax.decode.segments import decode
 from pper_jax.decode.stops import closing_tokens, ends, tail_length
 from pper_jax.errors import UserError
-from pper_jax.types import KVCache, Params, Programs, Prompts
+from pper_jax.types import Params, Programs, Prompts
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,18 @@ class BeamConfig:
     num_return: int | None = None
     stop_suffixes: tuple[tuple[int, ...], ...] = ()
 
+    def start(self, prompts: Prompts, keys: jax.Array | None = None) -> BeamState:
+        """Before the first token: only beam 0 lives, so that K equal beams do not choose the same token K times."""
+        return _start(prompts.tokens.shape[0], self)
+
+    def advance(self, state: BeamState, outlook: Outlook) -> BeamState:
+        """Choose the next token of every beam and move ended programs to the pool."""
+        return freeze(state.done, state, _advance(state, outlook, self))
+
+    def results(self, state: BeamState) -> Programs:
+        """The best of the pool and of the live beams."""
+        return _results(state, self)
+
     def __post_init__(self) -> None:
         for name in ("width", "max_new_tokens"):
             if getattr(self, name) < 1:
@@ -59,28 +71,28 @@ class BeamConfig:
 
 @struct.dataclass
 class _Ended:
-    """Programs as their last token and the beam before it; the rest is read from the history. All ``[B, K]``."""
+    """Programs that have ended, best first. ``[B, K]``, histories ``[B, K, T]``."""
 
     rank: jax.Array  # normalised score, what the order goes by; -inf = empty
     score: jax.Array
     length: jax.Array
-    parent: jax.Array
-    token: jax.Array
-    logprob: jax.Array
     finished: jax.Array
+    tokens: jax.Array
+    logprobs: jax.Array
 
 
 @struct.dataclass
-class _Search:
-    """The state between two steps, ``step`` tokens chosen. A live beam with score ``-inf`` is dead."""
+class BeamState:
+    """The state between two steps. A live beam with score ``-inf`` is dead."""
 
-    step: jax.Array
+    step: jax.Array  # [B]
+    done: jax.Array  # [B]
+    token: jax.Array  # [B, K]
+    parent: jax.Array  # [B, K]
     score: jax.Array  # [B, K]
     recent: jax.Array  # [B, K, L] last tokens, -1 before the first
-    ancestors: jax.Array  # [B, K, T]
-    parents: jax.Array  # [T, B, K] history of the live beams
-    tokens: jax.Array  # [T, B, K]
-    logprobs: jax.Array  # [T, B, K]
+    tokens: jax.Array  # [B, K, T]
+    logprobs: jax.Array  # [B, K, T]
     pool: _Ended
 
 
@@ -101,54 +113,31 @@ def beam_search(module: nn.Module, params: Params, prompts: Prompts, *, config: 
     Returns:
         Programs with ``[B, num_return, max_new_tokens]`` tokens; ``logprob`` is the plain sum for any length penalty.
     """
-    width, limit = config.width, config.max_new_tokens
-    slots = prompts.tokens.shape[1]
-    apply: Callable[..., Any] = partial(module.apply, {"params": params})
-    logits, cache = prefill(module, params, prompts, (limit - 1) * width)
-    search = _start(prompts.tokens.shape[0], config)
-    search = _advance(search, jnp.repeat(logits[:, None], width, axis=1), config)
-
-    def unfinished(carry: tuple[_Search, KVCache]) -> jax.Array:
-        return (carry[0].step < limit) & jnp.any(carry[0].score > -jnp.inf)
-
-    def extend(carry: tuple[_Search, KVCache]) -> tuple[_Search, KVCache]:
-        search, cache = carry
-        last = search.step - 1
-        positions = jnp.broadcast_to((prompts.length + last)[:, None], search.score.shape)
-        mask = ancestor_mask(prompts.length, slots, search.ancestors[..., : limit - 1])
-        logits, cache = apply(search.tokens[last], positions, mask, cache=cache, write_at=slots + last * width)
-        return _advance(search, logits, config), cache
-
-    search, _ = lax.while_loop(unfinished, extend, (search, cache))
-    return _results(search, config)
+    return decode(module, params, prompts, None, config)
 
 
-def _start(batch: int, config: BeamConfig) -> _Search:
-    """Before the first token: only beam 0 lives, so that K equal beams do not choose the same token K times."""
-    grid, history = (batch, config.width), (config.max_new_tokens, batch, config.width)
+def _start(batch: int, config: BeamConfig) -> BeamState:
+    grid, history = (batch, config.width), (batch, config.width, config.max_new_tokens)
     dead = jnp.full(grid, -jnp.inf, jnp.float32)
     ints = jnp.zeros(grid, jnp.int32)
-    return _Search(
-        step=jnp.int32(0),
+    tokens, logprobs = jnp.full(history, config.pad_id, jnp.int32), jnp.zeros(history, jnp.float32)
+    return BeamState(
+        step=jnp.zeros(batch, jnp.int32),
+        done=jnp.zeros(batch, bool),
+        token=ints,
+        parent=ints,
         score=dead.at[:, 0].set(0.0),
         recent=jnp.full((*grid, tail_length(config.stop_suffixes)), -1, jnp.int32),
-        ancestors=jnp.full((*grid, config.max_new_tokens), -1, jnp.int32),
-        parents=jnp.zeros(history, jnp.int32),
-        tokens=jnp.zeros(history, jnp.int32),
-        logprobs=jnp.zeros(history, jnp.float32),
-        pool=_Ended(dead, dead, ints, ints, ints, dead, jnp.zeros(grid, bool)),
+        tokens=tokens,
+        logprobs=logprobs,
+        pool=_Ended(dead, dead, ints, jnp.zeros(grid, bool), tokens, logprobs),
     )
-
-
-def _take(x: jax.Array, index: jax.Array) -> jax.Array:
-    """``x [B, N, ...]`` at ``index [B, M]`` along axis 1."""
-    return jnp.take_along_axis(x, index.reshape(*index.shape, *(1,) * (x.ndim - 2)), axis=1)
 
 
 def _best(ended: _Ended, count: int) -> _Ended:
     """The ``count`` best by rank, in order; ties go to the first."""
     _, order = lax.top_k(ended.rank, count)
-    return jax.tree.map(lambda x: _take(x, order), ended)
+    return jax.tree.map(lambda x: take_beams(x, order), ended)
 
 
 def _join(first: _Ended, second: _Ended) -> _Ended:
@@ -159,53 +148,61 @@ def _normalise(score: jax.Array, length: jax.Array | int, penalty: float) -> jax
     return score if penalty == 0 else score / jnp.asarray(length, jnp.float32) ** penalty
 
 
-def _candidates(score: jax.Array, logits: jax.Array, count: int) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+def _candidates(score: jax.Array, outlook: Outlook, count: int) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
     """The ``count`` best extensions of ``K`` beams with ``score [B, K]``, best first, ties to the lowest (beam, token).
 
     Returns:
         ``(total, parent, token, logprob)``, each ``[B, count]``.
     """
-    logprob = log_probs(logits)
-    per_beam = min(count, logits.shape[-1])
-    total, token = lax.top_k(score[..., None] + logprob, per_beam)  # [B, K, per_beam]
-    logprob = jnp.take_along_axis(logprob, token, axis=-1)
+    logprob, token = outlook.top(count)  # [B, K, per_beam]
+    per_beam = token.shape[-1]
     flat = (score.shape[0], score.shape[1] * per_beam)
-    total, chosen = lax.top_k(total.reshape(flat), min(count, flat[1]))
-    return total, chosen // per_beam, _take(token.reshape(flat), chosen), _take(logprob.reshape(flat), chosen)
+    total, chosen = lax.top_k((score[..., None] + logprob).reshape(flat), min(count, flat[1]))
+    at = partial(take_beams, index=chosen)
+    return total, chosen // per_beam, at(token.reshape(flat)), at(logprob.reshape(flat))
 
 
-def _advance(search: _Search, logits: jax.Array, config: BeamConfig) -> _Search:
-    """Choose the next token of every beam from ``logits [B, K, V]`` and move ended programs to the pool."""
-    width, step = config.width, search.step
+def _advance(state: BeamState, outlook: Outlook, config: BeamConfig) -> BeamState:
+    width, step = config.width, state.step[:, None]
     # each beam has at most `closing` extensions that end it, so among this many candidates there are K that go on
     closing = closing_tokens(config.eos_ids, config.stop_suffixes)
-    total, parent, token, logprob = _candidates(search.score, logits, (1 + closing) * width)
-    ended = ends(token, _take(search.recent, parent), config.eos_ids, config.stop_suffixes)
+    total, parent, token, logprob = _candidates(state.score, outlook, (1 + closing) * width)
+    ended = ends(token, take_beams(state.recent, parent), config.eos_ids, config.stop_suffixes)
+    here = jnp.arange(config.max_new_tokens) == step[..., None]
 
-    score = jnp.where(ended, total, -jnp.inf)[:, :width]  # only among the K best may a program end
+    def histories(index: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Tokens and log-probs ``[B, K, T]`` of the candidates ``index [B, K]``."""
+        of, last = take_beams(parent, index), partial(take_beams, index=index)
+        return (
+            jnp.where(here, last(token)[..., None], take_beams(state.tokens, of)),
+            jnp.where(here, last(logprob)[..., None], take_beams(state.logprobs, of)),
+        )
+
+    # only among the K best may a program end
+    score = jnp.where(ended, total, -jnp.inf)[:, :width]
+    first = jnp.broadcast_to(jnp.arange(width), score.shape)
     new = _Ended(
-        rank=_normalise(score, step + 1, config.length_penalty),
-        score=score,
-        length=jnp.full_like(parent[:, :width], step + 1),
-        parent=parent[:, :width],
-        token=token[:, :width],
-        logprob=logprob[:, :width],
-        finished=jnp.ones_like(ended[:, :width]),
+        _normalise(score, step + 1, config.length_penalty),
+        score,
+        jnp.broadcast_to(step + 1, score.shape),
+        jnp.ones_like(ended[:, :width]),
+        *histories(first),
     )
-    pool = _best(_join(search.pool, new), width)
+    pool = _best(_join(state.pool, new), width)
 
     score, live = lax.top_k(jnp.where(ended, -jnp.inf, total), width)
-    parent, token, logprob = _take(parent, live), _take(token, live), _take(logprob, live)
-    ancestors = _take(search.ancestors, parent).at[:, :, step].set(jnp.arange(width))
-    recent = jnp.concatenate([_take(search.recent, parent), token[..., None]], axis=-1)[..., 1:]
-    return _Search(
-        step=step + 1,
-        score=jnp.where(_bound(score, step + 1, config) > pool.rank[:, -1:], score, -jnp.inf),
-        recent=recent,
-        ancestors=ancestors,
-        parents=search.parents.at[step].set(parent),
-        tokens=search.tokens.at[step].set(token),
-        logprobs=search.logprobs.at[step].set(logprob),
+    score = jnp.where(_bound(score, step + 1, config) > pool.rank[:, -1:], score, -jnp.inf)
+    tokens, logprobs = histories(live)
+    parent, token = take_beams(parent, live), take_beams(token, live)
+    return BeamState(
+        step=state.step + 1,
+        done=(state.step + 1 >= config.max_new_tokens) | jnp.all(score == -jnp.inf, axis=1),
+        token=token,
+        parent=parent,
+        score=score,
+        recent=jnp.concatenate([take_beams(state.recent, parent), token[..., None]], axis=-1)[..., 1:],
+        tokens=tokens,
+        logprobs=logprobs,
         pool=pool,
     )
 
@@ -217,36 +214,25 @@ def _bound(score: jax.Array, length: jax.Array, config: BeamConfig) -> jax.Array
     return _normalise(score, best, config.length_penalty)
 
 
-def _results(search: _Search, config: BeamConfig) -> Programs:
-    """Let the live beams compete with the pool, and read the winners from the history, last token first."""
-    last = search.step - 1
+def _results(state: BeamState, config: BeamConfig) -> Programs:
+    """Let the live beams compete with the pool."""
+    length = jnp.broadcast_to(state.step[:, None], state.score.shape)
     live = _Ended(
-        rank=_normalise(search.score, search.step, config.length_penalty),
-        score=search.score,
-        length=jnp.full_like(search.tokens[0], search.step),
-        parent=search.parents[last],
-        token=search.tokens[last],
-        logprob=search.logprobs[last],
-        finished=jnp.zeros_like(search.pool.finished),
+        rank=_normalise(state.score, length, config.length_penalty),
+        score=state.score,
+        length=length,
+        finished=jnp.zeros_like(state.pool.finished),
+        tokens=state.tokens,
+        logprobs=state.logprobs,
     )
-    best = _best(_join(search.pool, live), config.num_return or config.width)
+    best = _best(_join(state.pool, live), config.num_return or config.width)
     exists = best.rank > -jnp.inf
     length = jnp.where(exists, best.length, 0)
-
-    def back(beam: jax.Array, at: tuple[jax.Array, ...]) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-        step, parents, tokens, logprobs = at
-        is_last, inside = step == length - 1, step < length
-        token = jnp.where(is_last, best.token, _take(tokens, beam))
-        logprob = jnp.where(is_last, best.logprob, _take(logprobs, beam))
-        beam = jnp.where(is_last, best.parent, _take(parents, beam))
-        return beam, (jnp.where(inside, token, config.pad_id), jnp.where(inside, logprob, 0.0))
-
-    history = (jnp.arange(config.max_new_tokens), search.parents, search.tokens, search.logprobs)
-    _, (tokens, logprobs) = lax.scan(back, jnp.zeros_like(length), history, reverse=True)
+    inside = jnp.arange(config.max_new_tokens) < length[..., None]
     return Programs(
-        tokens=jnp.moveaxis(tokens, 0, -1),
+        tokens=jnp.where(inside, best.tokens, config.pad_id),
         length=length,
         logprob=best.score,
-        token_logprobs=jnp.moveaxis(logprobs, 0, -1),
+        token_logprobs=jnp.where(inside, best.logprobs, 0.0),
         finished=best.finished & exists,
     )

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,10 +11,12 @@ from flax import linen as nn
 from flax import struct
 from jax import lax
 
-from pper_jax.decode.cache import ancestor_mask, log_probs, prefill
+from pper_jax.decode.method import freeze
+from pper_jax.decode.outlook import Outlook
+from pper_jax.decode.segments import decode
 from pper_jax.decode.stops import ends, tail_length
 from pper_jax.errors import UserError
-from pper_jax.types import KVCache, Params, Programs, Prompts
+from pper_jax.types import Params, Programs, Prompts
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,33 @@ class SampleConfig:
     pad_id: int = 0
     stop_suffixes: tuple[tuple[int, ...], ...] = ()
 
+    @property
+    def width(self) -> int:
+        """Programs that grow at once."""
+        return self.num_samples
+
+    def start(self, prompts: Prompts, keys: jax.Array | None) -> SampleState:
+        """Nothing drawn; ``keys [B]`` typed, one a prompt (None will do for temperature 0)."""
+        batch = prompts.tokens.shape[0]
+        if keys is None:
+            keys = jnp.broadcast_to(jax.random.key(0), (batch,))
+        return _start(batch, keys, self)
+
+    def advance(self, state: SampleState, outlook: Outlook) -> SampleState:
+        """Append one token to every open program."""
+        return freeze(state.done, state, _advance(state, outlook, self))
+
+    def results(self, state: SampleState) -> Programs:
+        """The programs in the order drawn."""
+        exists = state.length > 0
+        return Programs(
+            tokens=state.tokens,
+            length=state.length,
+            logprob=jnp.where(exists, state.logprobs.sum(-1), -jnp.inf),
+            token_logprobs=state.logprobs,
+            finished=state.finished,
+        )
+
     def __post_init__(self) -> None:
         for name in ("num_samples", "max_new_tokens"):
             if getattr(self, name) < 1:
@@ -59,11 +86,14 @@ class SampleConfig:
 
 
 @struct.dataclass
-class _Sampling:
-    """The state between two steps, ``step`` tokens drawn."""
+class SampleState:
+    """The state between two steps."""
 
-    step: jax.Array
+    step: jax.Array  # [B]
+    done: jax.Array  # [B]
     token: jax.Array  # [B, K] the last token
+    parent: jax.Array  # [B, K] every program continues itself
+    keys: jax.Array  # [B, K]
     recent: jax.Array  # [B, K, L] last tokens, -1 before the first
     length: jax.Array  # [B, K]
     open: jax.Array  # [B, K] bool, may still grow
@@ -90,45 +120,20 @@ def sample(module: nn.Module, params: Params, prompts: Prompts, key: jax.Array, 
         Programs with ``[B, num_samples, max_new_tokens]`` tokens. ``logprob`` and ``token_logprobs`` are the model's
         own, without temperature, top-k or top-p, so that they compare with those of beam search.
     """
-    batch, slots = prompts.tokens.shape
-    width, limit = config.num_samples, config.max_new_tokens
+    batch = prompts.tokens.shape[0]
     keys = key if key.ndim else jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(batch))
-    keys = jax.vmap(lambda k: jax.vmap(jax.random.fold_in, (None, 0))(k, jnp.arange(width)))(keys)  # [B, K]
-    logits, cache = prefill(module, params, prompts, (limit - 1) * width)
-    state = _start(batch, config)
-    state = _draw(state, jnp.repeat(logits[:, None], width, axis=1), keys, config)
-    apply: Callable[..., Any] = partial(module.apply, {"params": params})
-    own = jnp.arange(width)[None, :, None]
-    steps = jnp.arange(limit - 1)
-
-    def unfinished(carry: tuple[_Sampling, KVCache]) -> jax.Array:
-        return (carry[0].step < limit) & jnp.any(carry[0].open)
-
-    def extend(carry: tuple[_Sampling, KVCache]) -> tuple[_Sampling, KVCache]:
-        state, cache = carry
-        last = state.step - 1
-        ancestors = jnp.broadcast_to(jnp.where(steps <= last, own, -1), (batch, width, limit - 1))
-        positions = jnp.broadcast_to((prompts.length + last)[:, None], state.token.shape)
-        mask = ancestor_mask(prompts.length, slots, ancestors)
-        logits, cache = apply(state.token, positions, mask, cache=cache, write_at=slots + last * width)
-        return _draw(state, logits, keys, config), cache
-
-    state, _ = lax.while_loop(unfinished, extend, (state, cache))
-    exists = state.length > 0
-    return Programs(
-        tokens=state.tokens,
-        length=state.length,
-        logprob=jnp.where(exists, state.logprobs.sum(-1), -jnp.inf),
-        token_logprobs=state.logprobs,
-        finished=state.finished,
-    )
+    return decode(module, params, prompts, keys, config)
 
 
-def _start(batch: int, config: SampleConfig) -> _Sampling:
+def _start(batch: int, keys: jax.Array, config: SampleConfig) -> SampleState:
     grid = (batch, config.num_samples)
-    return _Sampling(
-        step=jnp.int32(0),
+    draws = jnp.arange(config.num_samples, dtype=jnp.int32)
+    return SampleState(
+        step=jnp.zeros(batch, jnp.int32),
+        done=jnp.zeros(batch, bool),
         token=jnp.zeros(grid, jnp.int32),
+        parent=jnp.broadcast_to(draws, grid),
+        keys=jax.vmap(lambda key: jax.vmap(jax.random.fold_in, (None, 0))(key, draws))(keys),
         recent=jnp.full((*grid, tail_length(config.stop_suffixes)), -1, jnp.int32),
         length=jnp.zeros(grid, jnp.int32),
         open=jnp.ones(grid, bool),
@@ -154,22 +159,23 @@ def _choose(keys: jax.Array, logprob: jax.Array, config: SampleConfig) -> jax.Ar
     return jnp.take_along_axis(order, draw(keys, scaled)[..., None], axis=-1)[..., 0].astype(jnp.int32)
 
 
-def _draw(state: _Sampling, logits: jax.Array, keys: jax.Array, config: SampleConfig) -> _Sampling:
-    """Append one token to every open program, from ``logits [B, K, V]``."""
-    step = state.step
-    logprob = log_probs(logits)
-    fold = jax.vmap(jax.vmap(jax.random.fold_in, (0, None)), (0, None))
-    token = _choose(fold(keys, step), logprob, config)
+def _advance(state: SampleState, outlook: Outlook, config: SampleConfig) -> SampleState:
+    step = state.step[:, None]
+    logprob = outlook.log_probs()
+    token = _choose(jax.vmap(jax.vmap(jax.random.fold_in, (0, None)))(state.keys, state.step), logprob, config)
     chosen = jnp.take_along_axis(logprob, token[..., None], axis=-1)[..., 0]
     grows = state.open & (chosen > -jnp.inf)
     ended = grows & ends(token, state.recent, config.eos_ids, config.stop_suffixes)
-    return _Sampling(
-        step=step + 1,
+    here = grows[..., None] & (jnp.arange(config.max_new_tokens) == step[..., None])
+    still_open = grows & ~ended
+    return state.replace(
+        step=state.step + 1,
+        done=(state.step + 1 >= config.max_new_tokens) | ~still_open.any(axis=1),
         token=token,
         recent=jnp.concatenate([state.recent, token[..., None]], axis=-1)[..., 1:],
         length=state.length + grows,
-        open=grows & ~ended,
+        open=still_open,
         finished=state.finished | ended,
-        tokens=state.tokens.at[:, :, step].set(jnp.where(grows, token, config.pad_id)),
-        logprobs=state.logprobs.at[:, :, step].set(jnp.where(grows, chosen, 0.0)),
+        tokens=jnp.where(here, token[..., None], state.tokens),
+        logprobs=jnp.where(here, chosen[..., None], state.logprobs),
     )

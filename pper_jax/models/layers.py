@@ -15,7 +15,8 @@ import numpy as np
 from flax import linen as nn
 from jax import lax
 
-from pper_jax.types import LayerCache
+from pper_jax.types import BeamLayerCache, BeamMask, LayerCache
+from pper_kernels.beam_attention import beam_attention
 
 ACTIVATIONS = {
     "gelu_new": lambda x: jax.nn.gelu(x, approximate=True),
@@ -123,14 +124,42 @@ class Attention(nn.Module):
         if self.rotary:
             freqs = rotary_frequencies(cfg)
             query, key = rotate(query, positions, freqs), rotate(key, positions, freqs)
-        if cache is not None:
-            cache = LayerCache(
-                key=lax.dynamic_update_slice_in_dim(cache.key, key.astype(cache.key.dtype), write_at, axis=1),
-                value=lax.dynamic_update_slice_in_dim(cache.value, value.astype(cache.value.dtype), write_at, axis=1),
-            )
-            key, value = cache.key.astype(cfg.dtype), cache.value.astype(cfg.dtype)
-        mixed = jax.nn.dot_product_attention(query, key, value, mask=mask[:, None])
+        if isinstance(cache, BeamLayerCache):
+            mixed, cache = _attend_beams(query, key, value, cache, mask, write_at)
+        else:
+            if cache is not None:
+                cache = _write(cache, key, value, write_at)
+                key, value = cache.key.astype(cfg.dtype), cache.value.astype(cfg.dtype)
+            mixed = jax.nn.dot_product_attention(query, key, value, mask=mask[:, None])
         out = nn.DenseGeneral(cfg.hidden_size, axis=(-2, -1), use_bias=cfg.attention_bias, dtype=cfg.dtype, name="out")(
             mixed
         )
         return out, cache
+
+
+def _write(cache: LayerCache, key: jax.Array, value: jax.Array, at: jax.Array | int) -> LayerCache:
+    """``key`` and ``value [B, S, H, D]`` into slots ``at .. at + S - 1``."""
+    return LayerCache(
+        key=lax.dynamic_update_slice_in_dim(cache.key, key.astype(cache.key.dtype), at, axis=1),
+        value=lax.dynamic_update_slice_in_dim(cache.value, value.astype(cache.value.dtype), at, axis=1),
+    )
+
+
+def _attend_beams(
+    query: jax.Array, key: jax.Array, value: jax.Array, cache: BeamLayerCache, mask: BeamMask, slot: jax.Array | int
+) -> tuple[jax.Array, BeamLayerCache]:
+    """One query a beam, all ``[B, K, heads, D]``; this call's keys and values go to ring slot ``slot`` first.
+
+    NaN or infinite values are stored as finite ones: such a token has no successor, and a masked slot must not spoil
+    the sums of the other beams.
+    """
+    at = slot * query.shape[1]
+    value = jnp.nan_to_num(value, posinf=0.0, neginf=0.0).transpose(0, 2, 1, 3)
+    cache = cache.replace(
+        key=lax.dynamic_update_slice_in_dim(cache.key, key.transpose(0, 2, 3, 1).astype(cache.key.dtype), at, axis=3),
+        value=lax.dynamic_update_slice_in_dim(cache.value, value.astype(cache.value.dtype), at, axis=2),
+    )
+    mixed = beam_attention(
+        query, cache.prompt_key, cache.prompt_value, cache.key, cache.value, mask.prompt, mask.generated
+    )
+    return mixed, cache

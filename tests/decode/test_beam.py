@@ -12,7 +12,7 @@ from decode_stand_ins import BEAM, EOS, PROMPTS, SLOTS, plain_beam_search, table
 
 from pper_jax.decode import BeamConfig, beam_search, pack_prompts, score, to_host
 from pper_jax.decode.beam import _candidates
-from pper_jax.decode.cache import ancestor_mask
+from pper_jax.decode.outlook import Outlook
 from pper_jax.errors import UserError
 from pper_jax.types import Programs
 
@@ -193,8 +193,8 @@ def test_ties_go_to_the_lowest_beam_and_token():
     module, params = table_lm(np.full(5, 0.2))
     programs = beam_search(module, params, pack_prompts([[0]], 1), config=BeamConfig(width=3, max_new_tokens=2))
     np.testing.assert_array_equal(programs.tokens[0], [[0, 0], [0, 1], [0, 2]])
-    logits = jnp.zeros((1, 2, 4))
-    _, parent, token, _ = _candidates(jnp.asarray([[0.0, 0.0]]), logits, 6)
+    flat = Outlook(jnp.zeros((1, 2, 4)), lambda hidden: hidden)
+    _, parent, token, _ = _candidates(jnp.asarray([[0.0, 0.0]]), flat, 6)
     np.testing.assert_array_equal(parent[0], [0, 0, 0, 0, 1, 1])
     np.testing.assert_array_equal(token[0], [0, 1, 2, 3, 0, 1])
 
@@ -215,12 +215,6 @@ def test_num_return_takes_the_best():
     best = run(config=replace(BEAM, num_return=1))
     assert best.tokens.shape == (3, 1, 6)
     jax.tree.map(lambda a, b: np.testing.assert_array_equal(a[:, :1], b), run(), best)
-
-
-def test_ancestor_mask_shows_the_prompt_and_the_ancestors():
-    mask = ancestor_mask(jnp.asarray([2]), 3, jnp.asarray([[[0, 1], [0, -1]]]))
-    expected = [[1, 1, 0, 1, 0, 0, 1], [1, 1, 0, 1, 0, 0, 0]]  # prompt slots, then (step, beam) slots
-    np.testing.assert_array_equal(mask[0].astype(int), expected)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,34 @@
+"""What comes next: the model's next-token log-probabilities, computed as far as a method asks for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+
+from pper_jax.decode.cache import log_probs
+from pper_kernels.project_topk import top_log_probs
+
+
+class Outlook:
+    """Next-token log-probabilities of every beam, made on demand from its final hidden state.
+
+    Args:
+        hidden: ``[B, K, M]``.
+        unembed: maps ``[..., M]`` to logits ``[..., V]`` float32.
+    """
+
+    def __init__(self, hidden: jax.Array, unembed: Callable[[jax.Array], jax.Array]) -> None:
+        self._hidden, self._unembed = hidden, unembed
+
+    def log_probs(self) -> jax.Array:
+        """``[B, K, V]`` float32 natural log-probabilities; NaN logits count as ``-inf``."""
+        return log_probs(self._unembed(self._hidden))
+
+    def top(self, count: int) -> tuple[jax.Array, jax.Array]:
+        """The ``count`` most probable tokens of each beam, best first, the lowest token among equals.
+
+        Returns:
+            ``(log-probability [B, K, count] float32, token [B, K, count] int32)``; ``count`` is cut to the vocabulary.
+        """
+        return top_log_probs(self._unembed(self._hidden), count)
