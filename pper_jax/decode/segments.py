@@ -8,6 +8,8 @@ again only when nobody needs it; rows that are done can be replaced between two 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -83,9 +85,10 @@ def grow(batch: Batch, ring: int) -> Batch:
         pad[axis] = (0, (ring - old) * each)
         return jnp.pad(jnp.roll(x, shift * each, axis) if old else x, pad, constant_values=fill)
 
-    return batch.replace(
+    return replace(
+        batch,
         cache=tuple(
-            layer.replace(key=longer(layer.key, 3, width, 0), value=longer(layer.value, 2, width, 0))
+            replace(layer, key=longer(layer.key, 3, width, 0), value=longer(layer.value, 2, width, 0))
             for layer in batch.cache
         ),
         ancestors=longer(batch.ancestors, 2, 1, -1),
@@ -124,10 +127,10 @@ def _step(module: nn.Module, params: Params, batch: Batch, method: Method) -> Ba
         generated=(ancestors[..., None] == jnp.arange(width)).reshape(rows, width, ring * width),
     )
     positions = jnp.broadcast_to((batch.length + state.step - 1)[:, None], (rows, width))
-    hidden, cache = module.apply(
-        {"params": params}, state.token, positions, mask, cache=batch.cache, write_at=at, method="hidden"
-    )
-    return batch.replace(
+    apply: Callable[..., Any] = partial(module.apply, {"params": params})
+    hidden, cache = apply(state.token, positions, mask, cache=batch.cache, write_at=at, method="hidden")
+    return replace(
+        batch,
         cache=cache,
         ancestors=ancestors,
         slot=batch.slot + 1,
@@ -136,7 +139,8 @@ def _step(module: nn.Module, params: Params, batch: Batch, method: Method) -> Ba
 
 
 def _outlook(module: nn.Module, params: Params, hidden: jax.Array) -> Outlook:
-    return Outlook(hidden, partial(module.apply, {"params": params}, method="unembed"))
+    unembed: Callable[..., Any] = partial(module.apply, {"params": params}, method="unembed")
+    return Outlook(hidden, unembed)
 
 
 def rings(max_new_tokens: int) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ serves training (no cache), prefill (many slots at once) and beam decoding (one 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -155,7 +155,8 @@ def _attend_beams(
     """
     at = slot * query.shape[1]
     value = jnp.nan_to_num(value, posinf=0.0, neginf=0.0).transpose(0, 2, 1, 3)
-    cache = cache.replace(
+    cache = replace(
+        cache,
         key=lax.dynamic_update_slice_in_dim(cache.key, key.transpose(0, 2, 3, 1).astype(cache.key.dtype), at, axis=3),
         value=lax.dynamic_update_slice_in_dim(cache.value, value.astype(cache.value.dtype), at, axis=2),
     )
