@@ -37,6 +37,8 @@ class Programs:
         logprob: ``[B, K]`` float32, sum of ``token_logprobs`` (natural log, EOS included); ``-inf`` for an empty slot.
         token_logprobs: ``[B, K, T]`` float32, 0 after ``length``.
         finished: ``[B, K]`` bool, True when the program ended with an EOS rather than at the length limit.
+        score: ``[B, K]`` float32, what a search orders its programs by: ``logprob / length**length_penalty`` in beam
+            search, ``-inf`` for an empty slot. None for programs that were not searched for.
     """
 
     tokens: jax.Array
@@ -44,6 +46,7 @@ class Programs:
     logprob: jax.Array
     token_logprobs: jax.Array
     finished: jax.Array
+    score: jax.Array | None = struct.field(default=None, kw_only=True)
 
 
 @struct.dataclass

@@ -2,14 +2,18 @@
 
 The K best unfinished programs of a prompt (the live beams) are extended together, one query position each of one row; a
 program that ends among the K best extensions of a step moves to the pool of the K best finished ones. Scores are sums
-of log-probabilities, so they only fall: a live beam that does not beat the K-th finished program never will, and is
-dropped. Hugging Face's ``generate(num_beams=K, length_penalty=0.0, early_stopping=False)`` computes the same.
+of log-probabilities, so they only fall: when no live beam can still beat the K-th finished program the row is done.
+
+The defaults are plain beam search for the K most probable programs. Every option means what it means in Hugging Face's
+``generate(do_sample=False, num_beams=K)``: same programs, same scores (see ``BeamConfig.early_stopping``).
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +23,7 @@ from jax import lax
 
 from pper_jax.decode.method import freeze, take_beams
 from pper_jax.decode.outlook import Outlook
+from pper_jax.decode.processors import forbid, penalise_repetition
 from pper_jax.decode.segments import decode
 from pper_jax.decode.stops import closing_tokens, ends, tail_length
 from pper_jax.errors import UserError
@@ -30,13 +35,23 @@ class BeamConfig:
     """Static options of a beam search; hashable.
 
     Attributes:
-        width: ``K``, live beams a prompt and finished programs kept.
+        width: ``K``, live beams a prompt and finished programs kept; 1 is greedy decoding.
         max_new_tokens: ``T``, length limit, EOS included. Programs that reach it are results with ``finished=False``.
         eos_ids: tokens that end a program.
         pad_id: what stands after the end in ``Programs.tokens``.
         length_penalty: results are ranked by sum of log-probs / length**length_penalty, EOS counted; 0 is the paper's.
         num_return: programs returned a prompt, the best first; None = ``width``.
         stop_suffixes: token sequences; a program whose generated tokens end in one is finished as with an EOS.
+        early_stopping: when a prompt is done before the length limit, in Hugging Face's words. ``"never"``: as soon as
+            no live beam can still enter the results, which therefore are those of a search that runs to the limit.
+            ``True``: as soon as ``width`` programs are finished. ``False`` (the default there): when the best live
+            beam, ranked at its present length, does not beat the worst finished program; with a ``length_penalty``
+            above 0 that is a guess, which misses longer programs that would still rank higher, otherwise it gives the
+            same results as ``"never"``.
+        min_new_tokens: an EOS is not among a program's first ``min_new_tokens`` tokens; stop suffixes are no EOS.
+        repetition_penalty: log-probabilities of tokens in the prompt or the program so far are multiplied by it; 1 is
+            off. Programs then carry these log-probabilities, not the model's own.
+        bad_token_ids: tokens that are never produced.
     """
 
     width: int = 3
@@ -46,10 +61,14 @@ class BeamConfig:
     length_penalty: float = 0.0
     num_return: int | None = None
     stop_suffixes: tuple[tuple[int, ...], ...] = ()
+    early_stopping: bool | Literal["never"] = "never"
+    min_new_tokens: int = 0
+    repetition_penalty: float = 1.0
+    bad_token_ids: tuple[int, ...] = ()
 
     def start(self, prompts: Prompts, keys: jax.Array | None = None) -> BeamState:
         """Before the first token: only beam 0 lives, so that K equal beams do not choose the same token K times."""
-        return _start(prompts.tokens.shape[0], self)
+        return _start(prompts, self)
 
     def advance(self, state: BeamState, outlook: Outlook) -> BeamState:
         """Choose the next token of every beam and move ended programs to the pool."""
@@ -59,6 +78,21 @@ class BeamConfig:
         """The best of the pool and of the live beams."""
         return _results(state, self)
 
+    def check_vocabulary(self, size: int) -> None:
+        """``UserError`` for what a model with ``size`` tokens cannot do."""
+        if self.width > size:
+            raise UserError(
+                f"width={self.width} is more beams than the model's vocabulary has tokens ({size}); lower it."
+            )
+        suffixes = tuple(token for suffix in self.stop_suffixes for token in suffix)
+        for name, ids in (
+            ("eos_ids", self.eos_ids),
+            ("bad_token_ids", self.bad_token_ids),
+            ("stop_suffixes", suffixes),
+        ):
+            if wrong := [token for token in ids if not 0 <= token < size]:
+                raise UserError(f"{name} holds {wrong[0]}, but the model's tokens are 0..{size - 1}; correct it.")
+
     def __post_init__(self) -> None:
         for name in ("width", "max_new_tokens"):
             if getattr(self, name) < 1:
@@ -67,6 +101,18 @@ class BeamConfig:
             raise UserError(f"num_return must lie in 1..{self.width} (the beam width), not {self.num_return}.")
         if not all(self.stop_suffixes):
             raise UserError("stop_suffixes holds an empty sequence, which would end every program at once; remove it.")
+        if not math.isfinite(self.length_penalty):
+            raise UserError(f"length_penalty must be a finite number, not {self.length_penalty}.")
+        if not isinstance(self.early_stopping, bool) and self.early_stopping != "never":
+            raise UserError(f'early_stopping must be True, False or "never", not {self.early_stopping!r}.')
+        if not 0 <= self.min_new_tokens <= self.max_new_tokens:
+            raise UserError(
+                f"min_new_tokens must lie in 0..{self.max_new_tokens} (max_new_tokens), not {self.min_new_tokens}."
+            )
+        if not 0 < self.repetition_penalty < math.inf:
+            raise UserError(f"repetition_penalty must be a finite number > 0, not {self.repetition_penalty}.")
+        if both := {*self.eos_ids} & {*self.bad_token_ids}:
+            raise UserError(f"token {min(both)} is both in eos_ids and in bad_token_ids; remove it from one of them.")
 
 
 @struct.dataclass
@@ -93,6 +139,7 @@ class BeamState:
     recent: jax.Array  # [B, K, L] last tokens, -1 before the first
     tokens: jax.Array  # [B, K, T]
     logprobs: jax.Array  # [B, K, T]
+    prompt: jax.Array  # [B, P], -1 in the padding; P = 0 without a repetition penalty
     pool: _Ended
 
 
@@ -111,12 +158,19 @@ def beam_search(module: nn.Module, params: Params, prompts: Prompts, *, config: 
         config: static options.
 
     Returns:
-        Programs with ``[B, num_return, max_new_tokens]`` tokens; ``logprob`` is the plain sum for any length penalty.
+        Programs with ``[B, num_return, max_new_tokens]`` tokens; ``logprob`` is the plain sum for any length penalty,
+        ``score`` what they are ordered by.
+
+    Raises:
+        UserError: the options do not fit the model's vocabulary.
     """
+    config.check_vocabulary(module.config.vocab_size)
     return decode(module, params, prompts, None, config)
 
 
-def _start(batch: int, config: BeamConfig) -> BeamState:
+def _start(prompts: Prompts, config: BeamConfig) -> BeamState:
+    batch, slots = prompts.tokens.shape
+    real = jnp.arange(slots) < prompts.length[:, None]
     grid, history = (batch, config.width), (batch, config.width, config.max_new_tokens)
     dead = jnp.full(grid, -jnp.inf, jnp.float32)
     ints = jnp.zeros(grid, jnp.int32)
@@ -130,6 +184,7 @@ def _start(batch: int, config: BeamConfig) -> BeamState:
         recent=jnp.full((*grid, tail_length(config.stop_suffixes)), -1, jnp.int32),
         tokens=tokens,
         logprobs=logprobs,
+        prompt=jnp.where(real, prompts.tokens, -1)[:, : slots if config.repetition_penalty != 1 else 0],
         pool=_Ended(dead, dead, ints, jnp.zeros(grid, bool), tokens, logprobs),
     )
 
@@ -144,17 +199,44 @@ def _join(first: _Ended, second: _Ended) -> _Ended:
     return jax.tree.map(lambda a, b: jnp.concatenate([a, b], axis=1), first, second)
 
 
-def _normalise(score: jax.Array, length: jax.Array | int, penalty: float) -> jax.Array:
+def _normalise(score: jax.Array, length: jax.Array, penalty: float) -> jax.Array:
     return score if penalty == 0 else score / jnp.asarray(length, jnp.float32) ** penalty
 
 
-def _candidates(score: jax.Array, outlook: Outlook, count: int) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+def _extensions(state: BeamState, outlook: Outlook, config: BeamConfig, count: int) -> tuple[jax.Array, jax.Array]:
+    """At least the ``count`` best tokens of each beam after the processors, best first but for forbidden ones.
+
+    Returns:
+        ``(log-probability, token)``, each ``[B, K, >= count]`` or as many as the vocabulary has.
+    """
+    early = config.eos_ids if config.min_new_tokens else ()
+    count += len(early) + len(config.bad_token_ids)  # so that enough are left without those
+    if config.repetition_penalty == 1:
+        logprob, token = outlook.top(count)
+    else:
+        written = jnp.where(jnp.arange(config.max_new_tokens) < state.step[:, None, None], state.tokens, -1)
+        prompt = jnp.broadcast_to(state.prompt[:, None], (*state.score.shape, state.prompt.shape[1]))
+        seen = jnp.concatenate([prompt, written], axis=-1)
+        logprob = penalise_repetition(outlook.log_probs(), seen, config.repetition_penalty)
+        logprob, token = lax.top_k(logprob, min(count, logprob.shape[-1]))
+    logprob = forbid(logprob, token, config.bad_token_ids)
+    return forbid(logprob, token, early, state.step[:, None, None] < config.min_new_tokens), token
+
+
+def _candidates(
+    score: jax.Array, logprob: jax.Array, token: jax.Array, count: int
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
     """The ``count`` best extensions of ``K`` beams with ``score [B, K]``, best first, ties to the lowest (beam, token).
+
+    Args:
+        score: ``[B, K]``.
+        logprob: ``[B, K, N]``, of each beam's extensions.
+        token: ``[B, K, N]``; equal log-probabilities in the order of the tokens.
+        count: cut to ``K * N``.
 
     Returns:
         ``(total, parent, token, logprob)``, each ``[B, count]``.
     """
-    logprob, token = outlook.top(count)  # [B, K, per_beam]
     per_beam = token.shape[-1]
     flat = (score.shape[0], score.shape[1] * per_beam)
     total, chosen = lax.top_k((score[..., None] + logprob).reshape(flat), min(count, flat[1]))
@@ -166,7 +248,8 @@ def _advance(state: BeamState, outlook: Outlook, config: BeamConfig) -> BeamStat
     width, step = config.width, state.step[:, None]
     # each beam has at most `closing` extensions that end it, so among this many candidates there are K that go on
     closing = closing_tokens(config.eos_ids, config.stop_suffixes)
-    total, parent, token, logprob = _candidates(state.score, outlook, (1 + closing) * width)
+    count = (1 + closing) * width
+    total, parent, token, logprob = _candidates(state.score, *_extensions(state, outlook, config, count), count)
     ended = ends(token, take_beams(state.recent, parent), config.eos_ids, config.stop_suffixes)
     here = jnp.arange(config.max_new_tokens) == step[..., None]
 
@@ -191,7 +274,7 @@ def _advance(state: BeamState, outlook: Outlook, config: BeamConfig) -> BeamStat
     pool = _best(_join(state.pool, new), width)
 
     score, live = lax.top_k(jnp.where(ended, -jnp.inf, total), width)
-    score = jnp.where(_bound(score, step + 1, config) > pool.rank[:, -1:], score, -jnp.inf)
+    score = jnp.where(_goes_on(score[:, :1], pool.rank[:, -1:], step + 1, config), score, -jnp.inf)
     tokens, logprobs = histories(live)
     parent, token = take_beams(parent, live), take_beams(token, live)
     return BeamState(
@@ -203,15 +286,25 @@ def _advance(state: BeamState, outlook: Outlook, config: BeamConfig) -> BeamStat
         recent=jnp.concatenate([take_beams(state.recent, parent), token[..., None]], axis=-1)[..., 1:],
         tokens=tokens,
         logprobs=logprobs,
+        prompt=state.prompt,
         pool=pool,
     )
 
 
-def _bound(score: jax.Array, length: jax.Array, config: BeamConfig) -> jax.Array:
-    """The best rank that a live beam of this score and length can still reach: the sum stays, the length helps most."""
-    limit = config.max_new_tokens
-    best = limit if config.length_penalty >= 0 else jnp.minimum(length + 1, limit)
-    return _normalise(score, best, config.length_penalty)
+def _goes_on(best: jax.Array, worst: jax.Array, length: jax.Array, config: BeamConfig) -> jax.Array:
+    """Whether a row whose best live beam has score ``best`` may still change its results; all ``[B, 1]``.
+
+    ``worst`` is the rank of the K-th finished program, ``-inf`` while there are fewer.
+    """
+    limit, reached = config.max_new_tokens, length
+    if config.length_penalty < 0:  # the sooner it ends, the better
+        reached = jnp.minimum(length + 1, limit)
+    elif config.early_stopping == "never":  # the sum may stay, and the length helps most at the limit
+        reached = jnp.full_like(length, limit)
+    goes_on = _normalise(best, reached, config.length_penalty) > worst
+    if config.early_stopping is True or config.width == 1:  # at the limit the live beams are results, too
+        goes_on &= (worst == -jnp.inf) | (length >= limit)
+    return goes_on
 
 
 def _results(state: BeamState, config: BeamConfig) -> Programs:
@@ -235,4 +328,5 @@ def _results(state: BeamState, config: BeamConfig) -> Programs:
         logprob=best.score,
         token_logprobs=jnp.where(inside, best.logprobs, 0.0),
         finished=best.finished & exists,
+        score=best.rank,
     )

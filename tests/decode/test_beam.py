@@ -33,7 +33,7 @@ def assert_same(found: list[Any], expected: list[tuple[list[int], float, bool]],
 
 def test_wide_enough_beam_is_exhaustive_search():
     vocab, steps, eos = 4, 3, 0
-    module, params = tiny_gpt2(vocab)
+    module, params = tiny_gpt2(40)
     prompt = [1, 3, 2]
     every = [
         [*body, eos] if size < steps else [*body, last]
@@ -48,7 +48,9 @@ def test_wide_enough_beam_is_exhaustive_search():
     prompts = pack_prompts([prompt], 4)
     logprobs = score(module, params, prompts, Programs(padded, length, blank, blank[..., None], blank > 0)).sum(-1)[0]
     order = np.argsort(-np.asarray(logprobs), kind="stable")
-    config = BeamConfig(width=len(every), max_new_tokens=steps, eos_ids=(eos,))
+    config = BeamConfig(
+        width=len(every), max_new_tokens=steps, eos_ids=(eos,), bad_token_ids=tuple(range(vocab, len(every)))
+    )
     found = to_host(beam_search(module, params, prompts, config=config))[0]
     np.testing.assert_allclose([p.logprob for p in found], np.asarray(logprobs)[order], atol=1e-5)
     by_tokens = {tuple(x): float(p) for x, p in zip(every, logprobs, strict=True)}
@@ -158,7 +160,7 @@ def test_an_end_outside_the_best_k_finishes_nothing():
 
 
 def test_more_beams_than_programs_leaves_empty_slots():
-    module, params = table_lm([0.3, 0.7])
+    module, params = table_lm([0.3, 0.7, *[0.0] * 6])
     programs = beam_search(
         module, params, pack_prompts([[1]], 2), config=BeamConfig(width=8, max_new_tokens=2, eos_ids=(0,), pad_id=9)
     )
@@ -194,7 +196,7 @@ def test_ties_go_to_the_lowest_beam_and_token():
     programs = beam_search(module, params, pack_prompts([[0]], 1), config=BeamConfig(width=3, max_new_tokens=2))
     np.testing.assert_array_equal(programs.tokens[0], [[0, 0], [0, 1], [0, 2]])
     flat = Outlook(jnp.zeros((1, 2, 4)), lambda hidden: hidden)
-    _, parent, token, _ = _candidates(jnp.asarray([[0.0, 0.0]]), flat, 6)
+    _, parent, token, _ = _candidates(jnp.zeros((1, 2)), *flat.top(6), 6)
     np.testing.assert_array_equal(parent[0], [0, 0, 0, 0, 1, 1])
     np.testing.assert_array_equal(token[0], [0, 1, 2, 3, 0, 1])
 
