@@ -5,18 +5,32 @@ from pper_jax.decode.cache import init_cache
 from pper_jax.decode.engine import HostProgram, decode_prompts, pack_prompts, to_host
 from pper_jax.decode.sample import SampleConfig, sample
 from pper_jax.decode.score import score
+from pper_jax.decode.stochastic import (
+    StochasticBeamConfig,
+    StochasticPrograms,
+    estimate,
+    inclusion_log_probability,
+    inclusion_weights,
+    stochastic_beam_search,
+)
 from pper_jax.decode.stops import stop_token_suffixes, trim_program
 
 __all__ = [
     "BeamConfig",
     "HostProgram",
     "SampleConfig",
+    "StochasticBeamConfig",
+    "StochasticPrograms",
     "beam_search",
     "decode_prompts",
+    "estimate",
+    "inclusion_log_probability",
+    "inclusion_weights",
     "init_cache",
     "pack_prompts",
     "sample",
     "score",
+    "stochastic_beam_search",
     "stop_token_suffixes",
     "to_host",
     "trim_program",

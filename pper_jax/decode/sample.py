@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import jax
@@ -143,11 +143,16 @@ def _start(batch: int, keys: jax.Array, config: SampleConfig) -> SampleState:
     )
 
 
+def tempered(logprob: jax.Array, temperature: float) -> jax.Array:
+    """``logprob [..., V]`` over ``temperature``, up to a constant that keeps the best at 0 however low it is."""
+    return (logprob - jnp.max(logprob, axis=-1, keepdims=True)) / temperature
+
+
 def _choose(keys: jax.Array, logprob: jax.Array, config: SampleConfig) -> jax.Array:
     """A token ``[B, K]`` for each row of ``logprob [B, K, V]``, after temperature, top-k and top-p."""
     if config.temperature == 0:
         return jnp.argmax(logprob, axis=-1).astype(jnp.int32)
-    scaled, vocabulary = logprob / config.temperature, logprob.shape[-1]
+    scaled, vocabulary = tempered(logprob, config.temperature), logprob.shape[-1]
     draw = jax.vmap(jax.vmap(jax.random.categorical))
     if config.top_k == 0 and config.top_p == 1:
         return draw(keys, scaled).astype(jnp.int32)
@@ -168,7 +173,8 @@ def _advance(state: SampleState, outlook: Outlook, config: SampleConfig) -> Samp
     ended = grows & ends(token, state.recent, config.eos_ids, config.stop_suffixes)
     here = grows[..., None] & (jnp.arange(config.max_new_tokens) == step[..., None])
     still_open = grows & ~ended
-    return state.replace(
+    return replace(
+        state,
         step=state.step + 1,
         done=(state.step + 1 >= config.max_new_tokens) | ~still_open.any(axis=1),
         token=token,
