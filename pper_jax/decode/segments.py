@@ -146,7 +146,7 @@ def _outlook(module: nn.Module, params: Params, hidden: jax.Array) -> Outlook:
 def rings(max_new_tokens: int) -> tuple[int, ...]:
     """Ring sizes that a search passes through: short rings first, since attention costs what the ring is long."""
     last = max(max_new_tokens - 1, 1)  # the last token chosen is never fed
-    return tuple(sorted({min(-(-last * part // 64) * 16, last) for part in (1, 2, 4)}))
+    return tuple(sorted({-(-last * part // 64) * 16 for part in (1, 2, 4)}))
 
 
 def decode(module: nn.Module, params: Params, prompts: Prompts, keys: jax.Array | None, method: Method) -> Programs:

@@ -6,6 +6,7 @@ from pper_jax.models.download import get_model, list_models, resolve_model
 from pper_jax.models.families import MODEL_FAMILIES, build_model
 from pper_jax.models.gpt2 import GPT2
 from pper_jax.models.layers import ModelConfig, RopeScaling
+from pper_jax.models.layout import decode_layout
 from pper_jax.models.llama import Llama
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "ModelConfig",
     "RopeScaling",
     "build_model",
+    "decode_layout",
     "describe",
     "get_model",
     "list_models",

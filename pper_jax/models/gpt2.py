@@ -6,7 +6,7 @@ import jax
 from flax import linen as nn
 
 from pper_jax.models.causal_lm import CausalLM
-from pper_jax.models.layers import ACTIVATIONS, Attention, ModelConfig, layer_norm
+from pper_jax.models.layers import ACTIVATIONS, Attention, ModelConfig, dense, layer_norm
 from pper_jax.types import LayerCache
 
 
@@ -25,8 +25,8 @@ class Block(nn.Module):
         attended, cache = Attention(cfg, rotary=False, name="attention")(normed, positions, mask, cache, write_at)
         x = x + attended
         normed = layer_norm(cfg, "mlp_norm")(x).astype(cfg.dtype)
-        inner = ACTIVATIONS[cfg.activation](nn.Dense(cfg.mlp_size, dtype=cfg.dtype, name="up")(normed))
-        return x + nn.Dense(cfg.hidden_size, dtype=cfg.dtype, name="down")(inner), cache
+        inner = ACTIVATIONS[cfg.activation](dense(cfg, cfg.mlp_size, "up", bias=True)(normed))
+        return x + dense(cfg, cfg.hidden_size, "down", bias=True)(inner), cache
 
 
 class GPT2(CausalLM):

@@ -69,6 +69,7 @@ class ModelConfig:
     rope_theta: float = 10_000.0
     rope_scaling: RopeScaling | None = None
     dtype: Any = jnp.float32
+    column_blocks: int = 1
 
 
 def layer_norm(config: ModelConfig, name: str | None = None) -> nn.Module:
@@ -103,6 +104,45 @@ def rotate(x: jax.Array, positions: jax.Array, freqs: np.ndarray) -> jax.Array:
     return rotated.astype(x.dtype)
 
 
+class ColumnBlockDense(nn.Module):
+    """A dense layer whose kernel is held as arrays of columns: ``kernel_0 [M, N_0]``, ``kernel_1 [M, N_1]``, and so on."""
+
+    features: tuple[int, ...]
+    input_axes: int
+    blocks: int
+    use_bias: bool
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """``[..., M]`` (the last ``input_axes`` axes) -> ``[..., *features]``."""
+        lead = x.shape[: x.ndim - self.input_axes]
+        x = x.reshape(*lead, -1).astype(self.dtype)
+        init, parts = nn.initializers.lecun_normal(), []
+        for i, width in enumerate(block_widths(int(np.prod(self.features)), self.blocks)):
+            kernel = self.param(f"kernel_{i}", init, (x.shape[-1], width), jnp.float32)
+            parts.append(x @ kernel.astype(self.dtype))
+        y = jnp.concatenate(parts, axis=-1).reshape(*lead, *self.features)
+        if self.use_bias:
+            y = y + self.param("bias", nn.initializers.zeros, self.features, jnp.float32).astype(self.dtype)
+        return y
+
+
+def block_widths(columns: int, blocks: int) -> list[int]:
+    """Widths of at most ``blocks`` column blocks, multiples of 16 but for the last."""
+    width = -(-columns // (16 * blocks)) * 16
+    return [min(width, columns - start) for start in range(0, columns, width)]
+
+
+def dense(config: ModelConfig, features: int | tuple[int, ...], name: str, *, bias: bool, axes: int = 1) -> nn.Module:
+    """The layer ``[..., M] -> [..., *features]``; ``axes`` last axes of the input form ``M``."""
+    if config.column_blocks > 1:
+        shape = (features,) if isinstance(features, int) else features
+        return ColumnBlockDense(shape, axes, config.column_blocks, bias, config.dtype, name=name)
+    axis = tuple(range(-axes, 0))
+    return nn.DenseGeneral(features, axis=axis, use_bias=bias, dtype=config.dtype, name=name)
+
+
 class Attention(nn.Module):
     """Grouped-query attention over the keys of this call or over a cache that this call extends."""
 
@@ -117,7 +157,7 @@ class Attention(nn.Module):
         cfg = self.config
 
         def project(name: str, heads: int) -> jax.Array:
-            return nn.DenseGeneral((heads, cfg.head_dim), use_bias=cfg.attention_bias, dtype=cfg.dtype, name=name)(x)
+            return dense(cfg, (heads, cfg.head_dim), name, bias=cfg.attention_bias)(x)
 
         query = project("query", cfg.num_heads)
         key, value = project("key", cfg.num_kv_heads), project("value", cfg.num_kv_heads)
@@ -131,9 +171,7 @@ class Attention(nn.Module):
                 cache = _write(cache, key, value, write_at)
                 key, value = cache.key.astype(cfg.dtype), cache.value.astype(cfg.dtype)
             mixed = jax.nn.dot_product_attention(query, key, value, mask=mask[:, None])
-        out = nn.DenseGeneral(cfg.hidden_size, axis=(-2, -1), use_bias=cfg.attention_bias, dtype=cfg.dtype, name="out")(
-            mixed
-        )
+        out = dense(cfg, cfg.hidden_size, "out", bias=cfg.attention_bias, axes=2)(mixed)
         return out, cache
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import jax
 from flax import linen as nn
 
 from pper_jax.models.causal_lm import CausalLM
-from pper_jax.models.layers import ACTIVATIONS, Attention, ModelConfig, rms_norm
+from pper_jax.models.layers import ACTIVATIONS, Attention, ModelConfig, dense, rms_norm
 from pper_jax.types import LayerCache
 
 
@@ -23,14 +21,13 @@ class Block(nn.Module):
     ) -> tuple[jax.Array, LayerCache | None]:
         """``[B, S, M]`` in, ``[B, S, M]`` and the layer's cache out."""
         cfg = self.config
-        dense = partial(nn.Dense, use_bias=cfg.mlp_bias, dtype=cfg.dtype)
         normed = rms_norm(cfg, "attention_norm")(x).astype(cfg.dtype)
         attended, cache = Attention(cfg, rotary=True, name="attention")(normed, positions, mask, cache, write_at)
         x = x + attended
         normed = rms_norm(cfg, "mlp_norm")(x).astype(cfg.dtype)
-        gate = ACTIVATIONS[cfg.activation](dense(cfg.mlp_size, name="gate")(normed))
-        up = dense(cfg.mlp_size, name="up")(normed)
-        return x + dense(cfg.hidden_size, name="down")(gate * up), cache
+        gate = ACTIVATIONS[cfg.activation](dense(cfg, cfg.mlp_size, "gate", bias=cfg.mlp_bias)(normed))
+        up = dense(cfg, cfg.mlp_size, "up", bias=cfg.mlp_bias)(normed)
+        return x + dense(cfg, cfg.hidden_size, "down", bias=cfg.mlp_bias)(gate * up), cache
 
 
 class Llama(CausalLM):

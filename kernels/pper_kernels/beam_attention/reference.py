@@ -35,10 +35,13 @@ def beam_attention(
     """
     batch, width, heads, depth = query.shape
     kv_heads = prompt_key.shape[1]
-    scaled = query.astype(jnp.float32) * depth**-0.5
-    grouped = scaled.reshape(batch, width, kv_heads, heads // kv_heads, depth).transpose(0, 2, 1, 3, 4)
-    prompt_score = jnp.where(prompt_mask[:, None, None, None], _scores(grouped, prompt_key), -jnp.inf)
-    score = jnp.where(mask[:, None, :, None], _scores(grouped, key), -jnp.inf)
+    scale = depth**-0.5
+    grouped = query.reshape(batch, width, kv_heads, heads // kv_heads, depth).transpose(0, 2, 1, 3, 4)
+    grouped = grouped.astype(jnp.float32)
+    # scaled before the product here and after it there: where P equals S, XLA would share the broadcast of the same
+    # queries between the two, write it to memory, and take fifty times as long
+    prompt_score = jnp.where(prompt_mask[:, None, None, None], _scores(grouped * scale, prompt_key), -jnp.inf)
+    score = jnp.where(mask[:, None, :, None], _scores(grouped, key) * scale, -jnp.inf)
     highest = jnp.maximum(prompt_score.max(-1, keepdims=True), score.max(-1, keepdims=True, initial=-jnp.inf))
     prompt_weight, weight = jnp.exp(prompt_score - highest), jnp.exp(score - highest)
     total = prompt_weight.sum(-1, keepdims=True) + weight.sum(-1, keepdims=True)

@@ -1,0 +1,59 @@
+"""Weights laid out for decoding on CPU, where a step multiplies few rows by every weight matrix."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import jax
+
+from pper_jax.models.causal_lm import CausalLM
+from pper_jax.models.layers import block_widths
+from pper_jax.types import Params
+
+
+def decode_layout(module: CausalLM, params: Params, *, blocks: int = 2) -> tuple[CausalLM, Params]:
+    """The same model with its weights laid out for products of few rows on CPU.
+
+    Each kernel of a layer becomes ``blocks`` arrays of columns, one a core, whose products XLA runs side by side
+    (BUILD_NOTES.md has the rates); tied embeddings get their transpose as a projection of its own. Costs one more copy
+    of the weights in memory. Outputs agree up to rounding.
+
+    Args:
+        module: a model whose config has ``column_blocks`` 1.
+        params: its parameters.
+        blocks: at least 2.
+
+    Returns:
+        ``(module, params)`` of the new layout.
+    """
+    config = replace(module.config, column_blocks=blocks, tie_embeddings=False)
+    out = {name: _split(tree, blocks) if name.startswith("layer_") else tree for name, tree in params.items()}
+    if module.config.tie_embeddings:
+        out["lm_head"] = {"kernel": params["token_embedding"]["embedding"].T}
+    return module.clone(config=config), out
+
+
+def _split(tree: dict[str, Any], blocks: int) -> dict[str, Any]:
+    """A layer's parameters with every ``kernel`` in column blocks."""
+    out: dict[str, Any] = {}
+    for name, value in tree.items():
+        if isinstance(value, dict) and "kernel" in value:
+            kernel = value["kernel"]
+            inputs = kernel.shape[:-1] if name == "out" else kernel.shape[:1]  # "out" reads [heads, head_dim]
+            out[name] = {k: v for k, v in value.items() if k != "kernel"} | _columns(kernel, len(inputs), blocks)
+        else:
+            out[name] = _split(value, blocks) if isinstance(value, dict) else value
+    return out
+
+
+def _columns(kernel: jax.Array, input_axes: int, blocks: int) -> dict[str, jax.Array]:
+    rows = 1
+    for size in kernel.shape[:input_axes]:
+        rows *= size
+    flat = kernel.reshape(rows, -1)
+    out, start = {}, 0
+    for i, width in enumerate(block_widths(flat.shape[1], blocks)):
+        out[f"kernel_{i}"] = flat[:, start : start + width]
+        start += width
+    return out
