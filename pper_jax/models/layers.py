@@ -105,7 +105,7 @@ def rotate(x: jax.Array, positions: jax.Array, freqs: np.ndarray) -> jax.Array:
 
 
 class ColumnBlockDense(nn.Module):
-    """A dense layer whose kernel is held as arrays of columns: ``kernel_0 [M, N_0]``, ``kernel_1 [M, N_1]``, and so on."""
+    """A dense layer whose kernel is held as arrays of columns ``kernel_i [M, N_i]``."""
 
     features: tuple[int, ...]
     input_axes: int
