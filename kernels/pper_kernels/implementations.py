@@ -1,4 +1,4 @@
-"""Which backend of an operation runs: by name, or the one preferred on the platform that the program is compiled for."""
+"""Which backend of an operation runs: by name, or the one preferred where the program will run."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def run(
     Args:
         reference: the operation in jnp.
         kernel: ``"package:function"``; the kernels are ``package.pallas_gpu.function`` and so on.
-        preferred: platform (``"cuda"``, ``"rocm"``, ``"tpu"``, ``"cpu"``) to a kernel's name; others take the reference.
+        preferred: platform (``"cuda"``, ``"rocm"``, ``"tpu"``) to a kernel's name; others take the reference.
         operands: arrays.
         implementation: ``"reference"``, ``"pallas_gpu"``, ``"pallas_tpu"`` or None.
         interpret: run a kernel in Pallas's interpreter, on any platform.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from jax import lax
+
+from pper_kernels.dot import dot
 
 Carry = tuple[jax.Array, jax.Array, jax.Array]
 
@@ -37,7 +38,7 @@ def empty(queries: int, depth: int) -> Carry:
 
 
 def extend(carry: Carry, query: jax.Array, key: jax.Array, value: jax.Array, visible: jax.Array, scale: float) -> Carry:
-    """One block of slots more: the online softmax (Milakov and Gimelshein 2018, 1805.02867; FlashAttention, 2205.14135).
+    """One block of slots more, by online softmax (1805.02867; in attention: 2205.14135).
 
     Args:
         carry: see ``empty``.
@@ -57,9 +58,3 @@ def extend(carry: Carry, query: jax.Array, key: jax.Array, value: jax.Array, vis
         total * fade + weight.sum(axis=1, keepdims=True),
         mixed * fade + dot(weight.astype(value.dtype), value),
     )
-
-
-def dot(a: jax.Array, b: jax.Array) -> jax.Array:
-    """``a @ b`` summed in float32; float32 operands are not rounded to TF32 or bfloat16 first."""
-    precision = lax.Precision.HIGHEST if a.dtype == jnp.float32 else None
-    return jnp.dot(a, b, precision=precision, preferred_element_type=jnp.float32)
