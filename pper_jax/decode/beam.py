@@ -50,7 +50,8 @@ class BeamConfig:
             same results as ``"never"``.
         min_new_tokens: an EOS is not among a program's first ``min_new_tokens`` tokens; stop suffixes are no EOS.
         repetition_penalty: log-probabilities of tokens in the prompt or the program so far are multiplied by it; 1 is
-            off. Programs then carry these log-probabilities, not the model's own.
+            off. Programs then carry these log-probabilities, not the model's own. (Hugging Face does the same with two
+            beams or more; with one, which is greedy decoding there, it penalises logits.)
         bad_token_ids: tokens that are never produced.
     """
 
@@ -223,69 +224,73 @@ def _extensions(state: BeamState, outlook: Outlook, config: BeamConfig, count: i
     return forbid(logprob, token, early, state.step[:, None, None] < config.min_new_tokens), token
 
 
-def _candidates(
-    score: jax.Array, logprob: jax.Array, token: jax.Array, count: int
-) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-    """The ``count`` best extensions of ``K`` beams with ``score [B, K]``, best first, ties to the lowest (beam, token).
+@struct.dataclass
+class _Extended:
+    """Beams ``[B, M]`` made one token longer; ``score`` is ``-inf`` where there is none."""
 
-    Args:
-        score: ``[B, K]``.
-        logprob: ``[B, K, N]``, of each beam's extensions.
-        token: ``[B, K, N]``; equal log-probabilities in the order of the tokens.
-        count: cut to ``K * N``.
+    parent: jax.Array
+    token: jax.Array
+    score: jax.Array
+    tokens: jax.Array  # [B, M, T]
+    logprobs: jax.Array  # [B, M, T]
 
-    Returns:
-        ``(total, parent, token, logprob)``, each ``[B, count]``.
+
+def _extend(
+    state: BeamState, total: jax.Array, logprob: jax.Array, token: jax.Array, width: int
+) -> tuple[_Extended, jax.Array]:
+    """The ``width`` best by ``total [B, K, N]``, best first, ties to the lowest (beam, token).
+
+    ``logprob`` and ``token [B, K, N]`` hold each beam's extensions, equal ones in the order of the tokens. Also returns
+    where in the flattened ``K * N`` extensions the chosen ones lie.
     """
-    per_beam = token.shape[-1]
-    flat = (score.shape[0], score.shape[1] * per_beam)
-    total, chosen = lax.top_k((score[..., None] + logprob).reshape(flat), min(count, flat[1]))
-    at = partial(take_beams, index=chosen)
-    return total, chosen // per_beam, at(token.reshape(flat)), at(logprob.reshape(flat))
+    flat = (total.shape[0], -1)
+    score, chosen = lax.top_k(total.reshape(flat), width)
+    parent, last = chosen // total.shape[-1], partial(take_beams, index=chosen)
+    here = jnp.arange(state.tokens.shape[-1]) == state.step[:, None, None]
+    extended = _Extended(
+        parent=parent,
+        token=last(token.reshape(flat)),
+        score=score,
+        tokens=jnp.where(here, last(token.reshape(flat))[..., None], take_beams(state.tokens, parent)),
+        logprobs=jnp.where(here, last(logprob.reshape(flat))[..., None], take_beams(state.logprobs, parent)),
+    )
+    return extended, chosen
 
 
 def _advance(state: BeamState, outlook: Outlook, config: BeamConfig) -> BeamState:
-    width, step = config.width, state.step[:, None]
-    # each beam has at most `closing` extensions that end it, so among this many candidates there are K that go on
-    closing = closing_tokens(config.eos_ids, config.stop_suffixes)
-    count = (1 + closing) * width
-    total, parent, token, logprob = _candidates(state.score, *_extensions(state, outlook, config, count), count)
-    ended = ends(token, take_beams(state.recent, parent), config.eos_ids, config.stop_suffixes)
-    here = jnp.arange(config.max_new_tokens) == step[..., None]
+    width, length = config.width, state.step[:, None] + 1
+    # a beam has at most this many extensions that end it and contributes at most `width` that go on
+    count = width + closing_tokens(config.eos_ids, config.stop_suffixes)
+    logprob, token = _extensions(state, outlook, config, count)
+    total = state.score[..., None] + logprob
+    ended = ends(token, state.recent[:, :, None], config.eos_ids, config.stop_suffixes)
 
-    def histories(index: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Tokens and log-probs ``[B, K, T]`` of the candidates ``index [B, K]``."""
-        of, last = take_beams(parent, index), partial(take_beams, index=index)
-        return (
-            jnp.where(here, last(token)[..., None], take_beams(state.tokens, of)),
-            jnp.where(here, last(logprob)[..., None], take_beams(state.logprobs, of)),
-        )
-
-    # only among the K best may a program end
-    score = jnp.where(ended, total, -jnp.inf)[:, :width]
-    first = jnp.broadcast_to(jnp.arange(width), score.shape)
+    # only among the best may a program end
+    best, chosen = _extend(state, total, logprob, token, width)
+    ended_here = take_beams(ended.reshape(ended.shape[0], -1), chosen)
+    score = jnp.where(ended_here, best.score, -jnp.inf)
     new = _Ended(
-        _normalise(score, step + 1, config.length_penalty),
-        score,
-        jnp.broadcast_to(step + 1, score.shape),
-        jnp.ones_like(ended[:, :width]),
-        *histories(first),
+        rank=_normalise(score, length, config.length_penalty),
+        score=score,
+        length=jnp.broadcast_to(length, score.shape),
+        finished=ended_here,
+        tokens=best.tokens,
+        logprobs=best.logprobs,
     )
     pool = _best(_join(state.pool, new), width)
 
-    score, live = lax.top_k(jnp.where(ended, -jnp.inf, total), width)
-    score = jnp.where(_goes_on(score[:, :1], pool.rank[:, -1:], step + 1, config), score, -jnp.inf)
-    tokens, logprobs = histories(live)
-    parent, token = take_beams(parent, live), take_beams(token, live)
+    live, _ = _extend(state, jnp.where(ended, -jnp.inf, total), logprob, token, width)
+    score = jnp.where(_goes_on(live.score[:, :1], pool.rank[:, -1:], length, config), live.score, -jnp.inf)
+    recent = jnp.concatenate([take_beams(state.recent, live.parent), live.token[..., None]], axis=-1)
     return BeamState(
         step=state.step + 1,
         done=(state.step + 1 >= config.max_new_tokens) | jnp.all(score == -jnp.inf, axis=1),
-        token=token,
-        parent=parent,
+        token=live.token,
+        parent=live.parent,
         score=score,
-        recent=jnp.concatenate([take_beams(state.recent, parent), token[..., None]], axis=-1)[..., 1:],
-        tokens=tokens,
-        logprobs=logprobs,
+        recent=recent[..., 1:],
+        tokens=live.tokens,
+        logprobs=live.logprobs,
         prompt=state.prompt,
         pool=pool,
     )

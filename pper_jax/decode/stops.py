@@ -1,6 +1,8 @@
 """When a program ends: EOS tokens and stop suffixes on the device, stop texts on the host.
 
-The device compares tokens only, which saves the steps after a stop; the host cuts the text and has the last word.
+The device compares tokens only, which saves the steps after a stop; the host cuts the text and has the last word. The
+device never ends a program that the host would not cut, and what the host keeps of it is what it would have kept of a
+longer one. Stops are looked for in the generated text alone, not across the end of the prompt.
 """
 
 from __future__ import annotations
@@ -10,6 +12,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+
+from pper_jax.errors import UserError
 
 # What may stand before a stop and merge with its first characters into one token (newline runs, closing punctuation).
 _CONTEXTS = ("", "x", "x\n", "x\n\n", "x\n\n\n", "x)", "x]", 'x"', "x'", "x:", "x ", "x\n    ")
@@ -42,6 +46,11 @@ def ends(tokens: jax.Array, recent: jax.Array, eos_ids: Sequence[int], suffixes:
     return out
 
 
+def _check_stops(stops: Sequence[str]) -> None:
+    if not all(stops):
+        raise UserError("the stops hold an empty text, which would end every program at once; remove it.")
+
+
 def _decode(tokenizer: Any, tokens: Sequence[int]) -> str:
     return tokenizer.decode(list(tokens), skip_special_tokens=False, clean_up_tokenization_spaces=False)
 
@@ -52,7 +61,11 @@ def stop_token_suffixes(tokenizer: Any, stops: Sequence[str]) -> tuple[tuple[int
     Each stop is tokenised behind several contexts and the shortest run of last tokens whose text holds the stop is
     kept. Every suffix is sure to contain its stop; other tokenisations may exist, so some programs run on until EOS or
     the length limit, and ``trim_program`` cuts them all the same.
+
+    Raises:
+        UserError: a stop is empty.
     """
+    _check_stops(stops)
     found: dict[tuple[int, ...], None] = {}
     for stop in stops:
         for context in _CONTEXTS:
@@ -87,13 +100,17 @@ def trim_program(
         ``"eos"`` or ``"length"``. ``num_tokens`` and ``logprob`` (natural log, sum) are those of the tokens that lie
         wholly in the kept text, the EOS included only when ``stop_reason`` is ``"eos"``. An approximation by choice: a
         token that straddles the cut is left out although part of its text is kept.
+
+    Raises:
+        UserError: a stop is empty.
     """
+    _check_stops(stops)
     eos = () if eos_id is None else (eos_id,) if isinstance(eos_id, int) else tuple(eos_id)
     tokens, token_logprobs = list(tokens), list(token_logprobs)
     closed = bool(tokens) and tokens[-1] in eos
     body = tokens[:-1] if closed else tokens
     text = _decode(tokenizer, body)
-    cuts = [at for at in (text.find(stop) for stop in stops if stop) if at >= 0]
+    cuts = [at for at in (text.find(stop) for stop in stops) if at >= 0]
     if not cuts:
         return text, len(tokens), float(sum(token_logprobs)), "eos" if closed else "length"
     text = text[: min(cuts)]

@@ -8,11 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from decode_stand_ins import BEAM, EOS, PROMPTS, SLOTS, plain_beam_search, table_lm, tiny_gpt2
+from decode_stand_ins import BEAM, EOS, PROMPTS, SLOTS, VOCAB, plain_beam_search, table_lm, tiny_gpt2
+from staggered_rows import decode_staggered
 
 from pper_jax.decode import BeamConfig, beam_search, pack_prompts, score, to_host
-from pper_jax.decode.beam import _candidates
-from pper_jax.decode.outlook import Outlook
+from pper_jax.decode.beam import _extend
+from pper_jax.decode.prompts import prompts_from_padded
 from pper_jax.errors import UserError
 from pper_jax.types import Programs
 
@@ -195,10 +196,10 @@ def test_ties_go_to_the_lowest_beam_and_token():
     module, params = table_lm(np.full(5, 0.2))
     programs = beam_search(module, params, pack_prompts([[0]], 1), config=BeamConfig(width=3, max_new_tokens=2))
     np.testing.assert_array_equal(programs.tokens[0], [[0, 0], [0, 1], [0, 2]])
-    flat = Outlook(jnp.zeros((1, 2, 4)), lambda hidden: hidden)
-    _, parent, token, _ = _candidates(jnp.zeros((1, 2)), *flat.top(6), 6)
-    np.testing.assert_array_equal(parent[0], [0, 0, 0, 0, 1, 1])
-    np.testing.assert_array_equal(token[0], [0, 1, 2, 3, 0, 1])
+    state = BeamConfig(width=2).start(pack_prompts([[0]], 1)).replace(score=jnp.zeros((1, 2)))
+    best, _ = _extend(state, *[jnp.zeros((1, 2, 4))] * 2, jnp.broadcast_to(jnp.arange(4), (1, 2, 4)), 6)
+    np.testing.assert_array_equal(best.parent[0], [0, 0, 0, 0, 1, 1])
+    np.testing.assert_array_equal(best.token[0], [0, 1, 2, 3, 0, 1])
 
 
 def test_stops_as_soon_as_nothing_can_change():
@@ -219,14 +220,144 @@ def test_num_return_takes_the_best():
     jax.tree.map(lambda a, b: np.testing.assert_array_equal(a[:, :1], b), run(), best)
 
 
+def test_score_is_the_sum_over_the_length_to_the_power_of_the_penalty():
+    for penalty in (0.0, 1.0, -1.5):
+        programs = run(config=replace(BEAM, length_penalty=penalty))
+        np.testing.assert_allclose(
+            programs.score, programs.logprob / programs.length.astype(jnp.float32) ** penalty, rtol=1e-6
+        )
+        assert np.all(np.diff(programs.score, axis=1) <= 0)
+        assert len(set(np.asarray(programs.length).flat)) > 1
+
+
+# Token 0 is the EOS. Two programs are finished after two tokens: [0] and [1, 0].
+FIRST, CERTAIN = [0.45, 0.35, 0.2], [[0.0, 1.0, 0.0]] * 62
+
+
+def decode_by_step(second: list[float], then: list[list[float]], **options: Any) -> list[list[int]]:
+    table = np.broadcast_to(np.asarray([FIRST, second, *then])[:, None], (64, 3, 3))
+    module, params = table_lm(table)
+    config = BeamConfig(width=2, max_new_tokens=6, eos_ids=(0,), **options)
+    return [list(p.tokens) for p in to_host(beam_search(module, params, pack_prompts([[1]], 1), config=config))[0]]
+
+
+def test_early_stopping_true_stops_at_the_k_th_finished_program():
+    second, then = [0.4, 0.5, 0.1], [[1.0, 0.0, 0.0]] * 62  # [1, 1, 0] is more probable than [1, 0]
+    assert decode_by_step(second, then, early_stopping=True) == [[0], [1, 0]]
+    for slower in (False, "never"):
+        assert decode_by_step(second, then, early_stopping=slower) == [[0], [1, 1, 0]]
+
+
+def test_early_stopping_false_judges_a_live_beam_by_its_present_length():
+    second = [0.5, 0.3, 0.2]  # [1, 1] then has a lower rank than [1, 0], but goes on for sure and ends above it
+    assert decode_by_step(second, CERTAIN, early_stopping=False, length_penalty=1.0) == [[0], [1, 0]]
+    assert decode_by_step(second, CERTAIN, early_stopping="never", length_penalty=1.0) == [[1] * 6, [1, 2, 1, 1, 1, 1]]
+    for either in (False, "never"):  # without a penalty the two are the same
+        assert decode_by_step(second, CERTAIN, early_stopping=either) == [[0], [1, 0]]
+
+
+def test_one_beam_is_greedy_whatever_the_penalty():
+    module, params = table_lm([0.6, 0.4])
+    config = BeamConfig(width=1, max_new_tokens=4, eos_ids=(0,), length_penalty=9.0)
+    assert [p.tokens for p in to_host(beam_search(module, params, pack_prompts([[1]], 1), config=config))[0]] == [(0,)]
+
+
+def test_an_eos_is_not_among_the_first_tokens():
+    config = replace(BEAM, min_new_tokens=3, num_return=3)
+    programs = run(config=config)
+    assert EOS not in np.asarray(programs.tokens)[..., :3]
+    assert np.asarray(programs.finished).any()
+    assert np.all(np.asarray(programs.length) > 3)
+    module, params = tiny_gpt2()
+    own = score(module, params, pack_prompts(PROMPTS, SLOTS), programs)
+    np.testing.assert_allclose(programs.token_logprobs, own, atol=1e-4)  # nothing is normalised again
+
+
+def test_bad_tokens_are_never_produced():
+    bad = tuple(sorted({*np.asarray(run().tokens[:, 0, :2]).flat} - {0, EOS}))
+    assert bad
+    programs = run(config=replace(BEAM, bad_token_ids=bad))
+    assert not {*np.asarray(programs.tokens).flat} & {*bad}
+    assert np.all(programs.length > 0)
+    everything = tuple(x for x in range(VOCAB) if x != EOS)
+    only_eos = to_host(run(config=replace(BEAM, bad_token_ids=everything)))
+    assert [[p.tokens for p in row] for row in only_eos] == [[(EOS,)]] * 3
+
+
+def test_processed_log_probs_keep_ties_nan_and_infinity_as_they_are():
+    module, params = table_lm(np.full(6, 1 / 6))
+    params = {"table": params["table"].at[:, :, 4].set(jnp.nan).at[:, :, 3].set(-jnp.inf)}
+    config = BeamConfig(width=3, max_new_tokens=2, repetition_penalty=2.0)
+    programs = beam_search(module, params, pack_prompts([[5]], 1), config=config)
+    # 5 stands in the prompt, and what has been written is less likely too; equals go to the lowest (beam, token)
+    np.testing.assert_array_equal(programs.tokens[0], [[0, 1], [0, 2], [1, 0]])
+    np.testing.assert_allclose(programs.token_logprobs[0], np.full((3, 2), np.log(1 / 4)), rtol=1e-6)
+
+
+def test_a_vocabulary_smaller_than_twice_the_beams():
+    module, params = tiny_gpt2(4)
+    config = BeamConfig(width=4, max_new_tokens=3, eos_ids=(EOS,))
+    found = to_host(beam_search(module, params, pack_prompts([[1, 2]], 2), config=config))[0]
+    assert_same(found, plain_beam_search(module, params, [1, 2], 4, 3, ends_in((EOS,))))
+
+
+PROCESSED = replace(BEAM, min_new_tokens=2, repetition_penalty=1.4, bad_token_ids=(9,), length_penalty=0.6)
+
+
+@pytest.mark.parametrize("config", [BEAM, PROCESSED, replace(BEAM, early_stopping=True)])
+def test_rows_at_different_steps_give_what_they_give_together(config: BeamConfig):
+    module, params = table_lm(np.random.default_rng(1).dirichlet(np.full(VOCAB, 0.3), (64, VOCAB)))
+    prompts = pack_prompts(PROMPTS, SLOTS)
+    together = decode_staggered(module, params, prompts, None, config, [0, 0, 0])
+    staggered = decode_staggered(module, params, prompts, None, config, [2, 0, 7])
+    jax.tree.map(np.testing.assert_array_equal, staggered, together)
+    assert len(set(np.asarray(together.length).flat)) > 1
+
+
+def test_left_padding_is_right_padding():
+    left, mask = np.full((3, SLOTS), 10**6), np.zeros((3, SLOTS), int)
+    for row, prompt in enumerate(PROMPTS):
+        left[row, SLOTS - len(prompt) :], mask[row, SLOTS - len(prompt) :] = prompt, 1
+    right = pack_prompts(PROMPTS, SLOTS)
+    jax.tree.map(np.testing.assert_array_equal, prompts_from_padded(left, mask), right)
+    real = np.arange(SLOTS) < np.asarray(right.length)[:, None]
+    jax.tree.map(np.testing.assert_array_equal, prompts_from_padded(np.asarray(right.tokens), real), right)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "mask", "word"),
+    [([[1, 2]], [[0, 0]], "no tokens"), ([[1, 2, 3]], [[1, 0, 1]], "gap"), ([[1, 2]], [[1]], "one shape"),
+     ([1], [1], "one shape")],
+)  # fmt: skip
+def test_wrong_masks_are_named(tokens: Any, mask: Any, word: str):
+    with pytest.raises(UserError, match=word):
+        prompts_from_padded(tokens, mask)
+
+
 @pytest.mark.parametrize(
     ("options", "word"),
     [({"width": 0}, "width"), ({"max_new_tokens": 0}, "max_new_tokens"), ({"num_return": 4}, "num_return"),
-     ({"stop_suffixes": ((),)}, "stop_suffixes")],
+     ({"num_return": 0}, "num_return"), ({"stop_suffixes": ((),)}, "stop_suffixes"),
+     ({"length_penalty": float("nan")}, "length_penalty"), ({"early_stopping": "always"}, "early_stopping"),
+     ({"early_stopping": 1}, "early_stopping"), ({"min_new_tokens": 257}, "min_new_tokens"),
+     ({"min_new_tokens": -1}, "min_new_tokens"), ({"repetition_penalty": 0.0}, "repetition_penalty"),
+     ({"repetition_penalty": float("inf")}, "repetition_penalty"),
+     ({"eos_ids": (1, 2), "bad_token_ids": (2,)}, "token 2 is both")],
 )  # fmt: skip
 def test_wrong_options_are_named(options: dict[str, Any], word: str):
     with pytest.raises(UserError, match=word):
         BeamConfig(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"width": 12}, "width=12 is more beams than .* tokens .11."), ({"eos_ids": (3, 11)}, "eos_ids holds 11.*0..10"),
+     ({"eos_ids": (-1,)}, "eos_ids holds -1"), ({"bad_token_ids": (40,)}, "bad_token_ids holds 40"),
+     ({"stop_suffixes": ((1, 99),)}, "stop_suffixes holds 99")],
+)  # fmt: skip
+def test_options_that_do_not_fit_the_model_are_named(options: dict[str, Any], message: str):
+    with pytest.raises(UserError, match=message):
+        run(config=BeamConfig(max_new_tokens=2, **options))
 
 
 def test_config_is_hashable():

@@ -1,15 +1,23 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from pper_jax.decode import BeamConfig, beam_search, pack_prompts, score, to_host
 from pper_jax.decode.stops import closing_tokens, ends, stop_token_suffixes, tail_length, trim_program
+from pper_jax.errors import UserError
+from pper_jax.models import load_model
+from pper_jax.tasks.humaneval import STOPS
 
+MICRO = Path(__file__).resolve().parents[2] / "pper_jax" / "assets" / "micro"
 DATA = Path(os.environ.get("PPER_SHARED_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
 EOS = 0
 
@@ -121,3 +129,80 @@ def test_suffixes_of_the_gpt2_tokenizer():
     text, count, logprob, reason = trim_program(tokenizer, tokens, [-1.0] * len(tokens), stops, 50256)
     assert (text, reason) == ("    return x\n", "stop")
     assert logprob == -count
+
+
+def test_an_empty_stop_is_named():
+    for use in (
+        lambda: stop_token_suffixes(TOKENIZER, ("\nclass", "")),
+        lambda: trim_program(TOKENIZER, [1], [-1.0], ("",), None),
+    ):
+        with pytest.raises(UserError, match="empty"):
+            use()
+
+
+@cache
+def micro() -> tuple[Any, Any, Any, tuple[tuple[int, ...], ...]]:
+    """The small model that comes with the package, its byte-level BPE tokenizer and its suffixes for ``STOPS``."""
+    module, params, tokenizer = load_model(MICRO)
+    return module, params, tokenizer, stop_token_suffixes(tokenizer, STOPS)
+
+
+def stopped_at(tokens: list[int]) -> int | None:
+    """How many tokens a program has when the device ends it."""
+    suffixes = micro()[3]
+    behind = [-1] * tail_length(suffixes) + tokens
+    windows = np.lib.stride_tricks.sliding_window_view(np.asarray(behind), tail_length(suffixes) + 1)
+    ended = np.flatnonzero(ends(jnp.asarray(windows[:, -1]), jnp.asarray(windows[:, :-1]), (), suffixes))
+    return int(ended[0]) + 1 if ended.size else None
+
+
+@pytest.mark.parametrize("stop", STOPS)
+def test_the_device_stops_at_the_last_token_of_a_stop(stop: str):
+    tokenizer = micro()[2]
+    for body in ("    return x", "    return [1]", "    return f(x)\n", "    return 'a'\n\n", "    pass  # é", "\n"):
+        tokens = tokenizer.encode(body + stop, add_special_tokens=False)
+        assert stopped_at([*tokens, *tokenizer.encode(" (x):\n    1", add_special_tokens=False)]) == len(tokens)
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.data())
+def test_the_device_ends_nothing_that_the_host_would_not_cut_there(data: st.DataObject):
+    tokenizer = micro()[2]
+    # tokens that make up stops, in any order, with some others between them
+    parts = sorted({token for stop in STOPS for token in tokenizer.encode(stop, add_special_tokens=False)})
+    token = st.one_of(st.sampled_from(parts), st.integers(1, len(tokenizer) - 1))
+    tokens = data.draw(st.lists(token | st.sampled_from(micro()[3]).map(list), min_size=1, max_size=12))
+    tokens = [t for part in tokens for t in (part if isinstance(part, list) else [part])]
+    logprobs = [-(2.0**-i) for i in range(len(tokens))]
+    size = stopped_at(tokens)
+    if size is not None:
+        assert any(stop in tokenizer.decode(tokens[:size]) for stop in STOPS)
+        cut = trim_program(tokenizer, tokens[:size], logprobs[:size], STOPS, 0)
+        assert cut == trim_program(tokenizer, tokens, logprobs, STOPS, 0)
+        assert cut[3] == "stop"
+
+
+def test_the_kept_logprob_is_the_models_own_of_the_kept_tokens():
+    module, params, tokenizer, _ = micro()
+    stops = ("sum(", " n <")  # what the model does write
+    texts = ["def add(a, b):\n    return a + b\n", "def g(n):\n", 'def total(xs):\n    """Sum of xs."""\n']
+    prompts = pack_prompts([tokenizer(text)["input_ids"] for text in texts], 32)
+    config = BeamConfig(width=4, max_new_tokens=16, eos_ids=(0,), stop_suffixes=stop_token_suffixes(tokenizer, stops))
+    programs = beam_search(module, params, prompts, config=config)
+    own = np.asarray(score(module, params, prompts, programs))
+    reasons = []
+    for row, found in enumerate(to_host(programs)):
+        for beam, program in enumerate(found):
+            text, kept, logprob, reason = trim_program(tokenizer, program.tokens, program.token_logprobs, stops, 0)
+            assert not any(stop in text for stop in stops)
+            assert program.finished == (reason != "length")
+            assert logprob == pytest.approx(own[row, beam, :kept].sum(), abs=1e-4)
+            assert (reason == "stop") == (kept < len(program.tokens))
+            whole = tokenizer.decode(program.tokens[: kept - (reason == "eos")])
+            assert text.startswith(whole)
+            if reason == "stop":  # the next token is the stop's or lies across the cut
+                assert not text.startswith(tokenizer.decode(program.tokens[: kept + 1]))
+            else:
+                assert text == whole
+            reasons.append(reason)
+    assert {"stop", "eos"} <= set(reasons)
