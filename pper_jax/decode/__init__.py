@@ -2,7 +2,9 @@
 
 from pper_jax.decode.beam import BeamConfig, beam_search
 from pper_jax.decode.cache import init_cache
-from pper_jax.decode.engine import HostProgram, decode_prompts, pack_prompts, to_host
+from pper_jax.decode.diverse import DiverseBeamConfig
+from pper_jax.decode.engine import cache_bytes, decode_prompts
+from pper_jax.decode.prompts import HostProgram, pack_prompts, prompts_from_padded, to_host
 from pper_jax.decode.sample import SampleConfig, sample
 from pper_jax.decode.score import score
 from pper_jax.decode.stochastic import (
@@ -17,17 +19,20 @@ from pper_jax.decode.stops import stop_token_suffixes, trim_program
 
 __all__ = [
     "BeamConfig",
+    "DiverseBeamConfig",
     "HostProgram",
     "SampleConfig",
     "StochasticBeamConfig",
     "StochasticPrograms",
     "beam_search",
+    "cache_bytes",
     "decode_prompts",
     "estimate",
     "inclusion_log_probability",
     "inclusion_weights",
     "init_cache",
     "pack_prompts",
+    "prompts_from_padded",
     "sample",
     "score",
     "stochastic_beam_search",

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -84,18 +85,16 @@ class StochasticBeamConfig:
 
 @struct.dataclass
 class StochasticPrograms(Programs):
-    """A sample without replacement, the largest ``perturbed`` first.
+    """A sample without replacement, the largest ``score`` first, which is the perturbed log-probability ``G``.
 
     ``logprob`` and ``token_logprobs`` are the model's own, whatever the temperature.
 
     Attributes:
-        perturbed: ``[B, k]`` float32, ``G``, what the order goes by; ``-inf`` for an empty slot.
         drawn_logprob: ``[B, k]`` float32, log-probability under the distribution that was drawn from, which is
             ``logprob`` at temperature 1; ``-inf`` for an empty slot.
         threshold: ``[B]`` float32, ``kappa``, the (k+1)-th largest ``G``; ``-inf`` when no more than k programs exist.
     """
 
-    perturbed: jax.Array
     drawn_logprob: jax.Array
     threshold: jax.Array
 
@@ -142,8 +141,7 @@ def stochastic_beam_search(
     """
     rows = jnp.arange(prompts.tokens.shape[0])
     keys = key if key.ndim else jax.vmap(jax.random.fold_in, (None, 0))(key, rows)
-    programs: StochasticPrograms = decode(module, params, prompts, keys, config)
-    return programs
+    return cast(StochasticPrograms, decode(module, params, prompts, keys, config))
 
 
 def inclusion_log_probability(programs: StochasticPrograms) -> jax.Array:
@@ -292,7 +290,7 @@ def _results(state: StochasticState, config: StochasticBeamConfig) -> Stochastic
         logprob=jnp.where(exists, state.logprobs[:, :count].sum(-1), -jnp.inf),
         token_logprobs=jnp.where(exists[..., None], state.logprobs[:, :count], 0.0),
         finished=state.finished[:, :count] & exists,
-        perturbed=perturbed,
+        score=perturbed,
         drawn_logprob=jnp.where(exists, state.score[:, :count], -jnp.inf),
         threshold=state.perturbed[:, count],
     )

@@ -134,7 +134,7 @@ def test_frequencies_are_those_of_sampling_without_replacement(temperature: floa
     law = ordered_draws(np.asarray(list(enumerate_programs(temperature).values())), K)
     assert_law(inclusion_chi_square, drawn, law)
     assert_law(order_chi_square, drawn, law)
-    best = np.asarray(programs.perturbed[:, 0], np.float64)  # the largest of all is Gumbel(0), whatever the model
+    best = np.asarray(programs.score[:, 0], np.float64)  # the largest of all is Gumbel(0), whatever the model
     fit = stats.kstest(best, stats.gumbel_r.cdf)
     print(f"largest score against Gumbel(0): Kolmogorov-Smirnov p = {fit.pvalue:.3f}")
     assert fit.pvalue > 0.001
@@ -178,7 +178,7 @@ def test_a_root_without_chance_breaks_the_estimator(monkeypatch: pytest.MonkeyPa
 
 def test_the_kth_score_as_threshold_breaks_the_estimator():
     programs, drawn = plain_draw(1.0)
-    wrong = programs.replace(threshold=programs.perturbed[:, -1])
+    wrong = programs.replace(threshold=programs.score[:, -1])
     assert abs(bias_in_standard_errors(wrong, drawn, np.asarray(list(enumerate_programs().values())))) > 10
 
 
@@ -190,8 +190,8 @@ def test_programs_differ_and_logprobs_are_the_models_own():
     np.testing.assert_allclose(programs.token_logprobs, score(module, params, prompts, programs), atol=1e-4)
     np.testing.assert_allclose(programs.token_logprobs.sum(-1), programs.logprob, atol=1e-5)
     assert np.all(np.abs(programs.drawn_logprob - programs.logprob) > 1e-3)
-    assert np.all(np.diff(programs.perturbed, axis=1) < 0)
-    assert np.all(np.asarray(programs.threshold) < np.asarray(programs.perturbed[:, -1]))
+    assert np.all(np.diff(programs.score, axis=1) < 0)
+    assert np.all(np.asarray(programs.threshold) < np.asarray(programs.score[:, -1]))
     endings = set()
     for row in to_host(programs):
         assert len({program.tokens for program in row}) == 6
@@ -241,7 +241,7 @@ def test_endings_are_eos_suffixes_and_the_length_limit():
 
 
 def test_nan_and_infinite_logits_are_never_drawn():
-    table = jnp.full((64, 4, 4), jnp.log(0.25))
+    table = jnp.full((64, 4, 4), np.log(0.25))
     _, found = run_uniform(table.at[:, :, 3].set(jnp.nan).at[:, :, 2].set(-jnp.inf))  # 0 and 1 are left, 1/2 each
     for row in found:
         logprob = {program.tokens: program.logprob for program in row}
@@ -249,7 +249,7 @@ def test_nan_and_infinite_logits_are_never_drawn():
         np.testing.assert_allclose(list(logprob.values()), [-len(t) * np.log(2) for t in logprob], rtol=1e-6)
     out, found = run_uniform(table.at[:, 1].set(jnp.nan))  # nothing can follow token 1, the first prompt's last
     assert found[0] == []
-    assert np.all(np.isneginf(out.perturbed[0]))
+    assert np.all(np.isneginf(out.score[0]))
     assert np.all(inclusion_weights(out)[0] == 0)
     assert float(estimate(jnp.ones(out.length.shape), out)[0]) == 0
     assert found[1]
@@ -268,9 +268,9 @@ def run_rows(rows: list[list[int]], keys: jax.Array, config: StochasticBeamConfi
 def test_fewer_samples_are_the_first_of_more():
     keys = jax.random.split(jax.random.key(3), 4)
     few, more = run_rows(ROWS, keys, replace(CONFIG, num_samples=2)), run_rows(ROWS, keys)
-    for name in ("tokens", "length", "logprob", "token_logprobs", "finished", "perturbed", "drawn_logprob"):
+    for name in ("tokens", "length", "logprob", "token_logprobs", "finished", "score", "drawn_logprob"):
         np.testing.assert_array_equal(getattr(few, name), getattr(more, name)[:, :2])
-    np.testing.assert_array_equal(few.threshold, more.perturbed[:, 2])
+    np.testing.assert_array_equal(few.threshold, more.score[:, 2])
 
 
 def test_batch_mates_and_steps_of_others_change_nothing():
@@ -283,7 +283,7 @@ def test_batch_mates_and_steps_of_others_change_nothing():
     jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, b[::-1]), together, back)
     staggered = decode_staggered(module, params, pack_prompts(ROWS, 2), keys, CONFIG, [0, 2, 1, 5])
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), together, staggered)
-    assert not np.array_equal(run_rows(ROWS, keys[::-1]).perturbed, together.perturbed)
+    assert not np.array_equal(run_rows(ROWS, keys[::-1]).score, together.score)
 
 
 def test_more_samples_than_programs_enumerate_the_model():
@@ -296,7 +296,7 @@ def test_more_samples_than_programs_enumerate_the_model():
     for program in found:
         assert np.exp(program.logprob) == pytest.approx(exact[program.tokens], rel=1e-5)
     assert programs.threshold[0] == -np.inf
-    assert np.all(programs.perturbed[0, 15:] == -np.inf)
+    assert np.all(programs.score[0, 15:] == -np.inf)
     np.testing.assert_allclose(inclusion_weights(programs)[0, :15], np.exp(programs.logprob[0, :15]), rtol=1e-6)
     assert np.all(inclusion_weights(programs)[0, 15:] == 0)
     values = jnp.where(programs.length > 0, 3.0, jnp.nan)
@@ -335,7 +335,7 @@ def test_inclusion_probability_keeps_its_precision(above: float):
     one = jnp.ones((1, 1))
     programs = StochasticPrograms(
         tokens=one[..., None], length=one, logprob=one, token_logprobs=one[..., None], finished=one,
-        perturbed=one, drawn_logprob=one * above, threshold=jnp.zeros(1),
+        drawn_logprob=one * above, threshold=jnp.zeros(1),
     )  # fmt: skip
     exact = above if above < -30 else np.log(-np.expm1(-np.exp(np.float64(above))))
     assert float(inclusion_log_probability(programs)[0, 0]) == pytest.approx(exact, rel=1e-5, abs=1e-6)
