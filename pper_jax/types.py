@@ -38,7 +38,7 @@ class Programs:
         token_logprobs: ``[B, K, T]`` float32, 0 after ``length``.
         finished: ``[B, K]`` bool, True when the program ended with an EOS rather than at the length limit.
         score: ``[B, K]`` float32, what a search orders its programs by: ``logprob / length**length_penalty`` in beam
-            search, ``-inf`` for an empty slot. None for programs that were not searched for.
+            search; ``logprob`` for samples; ``-inf`` for an empty slot. None for programs written elsewhere.
     """
 
     tokens: jax.Array

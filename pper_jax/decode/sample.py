@@ -62,13 +62,14 @@ class SampleConfig:
 
     def results(self, state: SampleState) -> Programs:
         """The programs in the order drawn."""
-        exists = state.length > 0
+        logprob = jnp.where(state.length > 0, state.logprobs.sum(-1), -jnp.inf)
         return Programs(
             tokens=state.tokens,
             length=state.length,
-            logprob=jnp.where(exists, state.logprobs.sum(-1), -jnp.inf),
+            logprob=logprob,
             token_logprobs=state.logprobs,
             finished=state.finished,
+            score=logprob,
         )
 
     def __post_init__(self) -> None:
