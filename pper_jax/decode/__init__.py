@@ -2,6 +2,7 @@
 
 from pper_jax.decode.beam import BeamConfig, beam_search
 from pper_jax.decode.cache import init_cache
+from pper_jax.decode.distinct import distinct
 from pper_jax.decode.diverse import DiverseBeamConfig
 from pper_jax.decode.engine import cache_bytes, decode_prompts
 from pper_jax.decode.prompts import HostProgram, pack_prompts, prompts_from_padded, to_host
@@ -27,6 +28,7 @@ __all__ = [
     "beam_search",
     "cache_bytes",
     "decode_prompts",
+    "distinct",
     "estimate",
     "inclusion_log_probability",
     "inclusion_weights",

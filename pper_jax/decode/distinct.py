@@ -1,0 +1,54 @@
+"""Programs that differ in more than comments and white space."""
+
+from __future__ import annotations
+
+import tokenize
+import warnings
+from collections.abc import Sequence
+from typing import TypeVar
+
+T = TypeVar("T")
+
+_LAYOUT = (tokenize.COMMENT, tokenize.NL, tokenize.ENCODING, tokenize.ENDMARKER)
+_STRUCTURE = (tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)  # how deep matters, with what does not
+
+
+def normalise(program: str) -> tuple[tuple[int, str], ...]:
+    """What is left of a Python program without comments and white space; to compare with others, not to read.
+
+    Its tokens as ``(kind, text)``: comments, blank lines, line continuations, the spaces between tokens and the width
+    of an indentation are gone; strings, docstrings among them, stay as they are written. A text that is not made of
+    Python tokens, such as a program cut in the middle, is its words, whatever stands between them.
+    """
+    lines = iter([line + "\n" for line in program.replace("\r\n", "\n").replace("\r", "\n").split("\n")])
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # odd numbers and escapes are the program's own affair
+            tokens = [t for t in tokenize.generate_tokens(lines.__next__) if t.type not in _LAYOUT]
+    except (tokenize.TokenError, SyntaxError, ValueError):
+        tokens = None
+    if tokens is None or any(t.type == tokenize.ERRORTOKEN for t in tokens):
+        return tuple((-1, word) for word in program.split())
+    return tuple((t.type, "" if t.type in _STRUCTURE else t.string) for t in tokens)
+
+
+def distinct(programs: Sequence[T], texts: Sequence[str], count: int) -> tuple[list[T], int]:
+    """The first ``count`` programs of which none equals an earlier one after ``normalise``.
+
+    Args:
+        programs: best first, such as a prompt's ``HostProgram`` objects.
+        texts: the whole program of each, prompt included, since a function's body alone may not be Python.
+        count: how many are wanted; fewer come back when fewer differ.
+
+    Returns:
+        ``(programs in their order, how many were passed over as repetitions)``.
+    """
+    kept: dict[tuple[tuple[int, str], ...], T] = {}
+    repeated = 0
+    for program, text in zip(programs, texts, strict=True):
+        if len(kept) == count:
+            break
+        key = normalise(text)
+        repeated += key in kept
+        kept.setdefault(key, program)
+    return list(kept.values()), repeated
