@@ -58,8 +58,18 @@ def _sample(args: argparse.Namespace) -> int:
     from pper_jax.commands import decode_config, open_model, sample_file
 
     tasks, out = _tasks_of(args.tasks), Path(args.out)
-    config = decode_config(args.method, args.beams, args.max_new_tokens, args.temperature, args.top_p)
-    samples = sample_file(open_model(args.model), tasks, out, config, batch_size=args.batch_size, seed=args.seed)
+    config = decode_config(
+        args.method, args.beams, args.max_new_tokens, args.temperature, args.top_p, args.groups, args.diversity
+    )
+    samples = sample_file(
+        open_model(args.model),
+        tasks,
+        out,
+        config,
+        batch_size=args.batch_size,
+        seed=args.seed,
+        only_distinct=args.distinct,
+    )
     print(f"wrote {len(samples)} programs for {len(tasks)} tasks to {out}")
     return 0
 
@@ -103,7 +113,15 @@ def _eval(args: argparse.Namespace) -> int:
         _tasks_of(args.tasks),
         ks,
         args.method,
-        decode_config(args.method, args.samples or ks[-1], args.max_new_tokens, args.temperature, args.top_p),
+        decode_config(
+            args.method,
+            args.samples or ks[-1],
+            args.max_new_tokens,
+            args.temperature,
+            args.top_p,
+            args.groups,
+            args.diversity,
+        ),
         batch_size=args.batch_size,
         workers=args.workers,
         limits=_limits(args),
@@ -221,10 +239,13 @@ def _add(commands: Any, name: str, function: Command | None, about: str, example
 
 
 def _decode_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--method", choices=("beam", "greedy", "sample"), default="beam")
+    methods = ("beam", "diverse-beam", "stochastic-beam", "greedy", "sample")
+    parser.add_argument("--method", choices=methods, default="beam")
+    parser.add_argument("--groups", type=_positive, help="for --method diverse-beam (default: one beam each)")
+    parser.add_argument("--diversity", type=float, default=0.5, help="for --method diverse-beam: penalty, log-prob")
     parser.add_argument("--max-new-tokens", type=_positive, default=128)
     parser.add_argument("--batch-size", type=_positive, default=16, help="prompts at once")
-    parser.add_argument("--temperature", type=float, default=1.0, help="for --method sample")
+    parser.add_argument("--temperature", type=float, default=1.0, help="for --method sample and stochastic-beam")
     parser.add_argument("--top-p", type=float, default=1.0, help="for --method sample")
     parser.add_argument("--seed", type=int, default=0)
 
@@ -265,6 +286,9 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--tasks", required=True, help=tasks_help)
     sub.add_argument("--out", required=True, help="a samples file; an interrupted one is completed")
     sub.add_argument("--beams", type=_positive, default=3, help="programs a task")
+    sub.add_argument(
+        "--distinct", action="store_true", help="draw twice as many; keep those that differ in code, at most --beams"
+    )
     _decode_options(sub)
 
     sub = _add(

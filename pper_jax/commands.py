@@ -12,7 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from pper_jax import evaluation
-from pper_jax.decode import BeamConfig, SampleConfig, pack_prompts, score
+from pper_jax.decode import (
+    BeamConfig,
+    DiverseBeamConfig,
+    SampleConfig,
+    StochasticBeamConfig,
+    pack_prompts,
+    score,
+)
 from pper_jax.errors import UserError
 from pper_jax.execution import Limits, TestPool
 from pper_jax.metrics import Progress
@@ -31,8 +38,22 @@ def open_model(name: str, dtype: str = "auto") -> LanguageModel:
     return LanguageModel(module, params, tokenizer, name)
 
 
-def decode_config(method: str, width: int, max_new_tokens: int, temperature: float, top_p: float) -> Any:
-    """The decoder's options for ``--method beam | greedy | sample``."""
+def decode_config(
+    method: str,
+    width: int,
+    max_new_tokens: int,
+    temperature: float,
+    top_p: float,
+    groups: int | None = None,
+    diversity: float = 0.5,
+) -> Any:
+    """The decoder's options for ``--method beam | diverse-beam | stochastic-beam | greedy | sample``."""
+    if method == "diverse-beam":
+        return DiverseBeamConfig(
+            width=width, max_new_tokens=max_new_tokens, groups=groups or width, diversity=diversity
+        )
+    if method == "stochastic-beam":
+        return StochasticBeamConfig(num_samples=width, max_new_tokens=max_new_tokens, temperature=temperature)
     if method == "beam":
         return BeamConfig(width=width, max_new_tokens=max_new_tokens)
     if method == "greedy":
@@ -55,11 +76,19 @@ def forget_if_complete(path: Path, keys: set[Any], key: str) -> None:
 
 
 def sample_file(
-    model: LanguageModel, tasks: Sequence[Task], out: Path, config: Any, *, batch_size: int, seed: int
+    model: LanguageModel,
+    tasks: Sequence[Task],
+    out: Path,
+    config: Any,
+    *,
+    batch_size: int,
+    seed: int,
+    only_distinct: bool = False,
 ) -> list[Sample]:
     """Write programs for ``tasks`` to ``out``, or complete what an interrupted call wrote there."""
     forget_if_complete(out, {task.task_id for task in tasks}, "task_id")
-    return sample_tasks(model, tasks, out, config, batch_size=batch_size, key=jax.random.key(seed))
+    key = jax.random.key(seed)
+    return sample_tasks(model, tasks, out, config, batch_size=batch_size, key=key, only_distinct=only_distinct)
 
 
 def test_file(tasks: Sequence[Task], samples_path: Path, out: Path, workers: int, limits: Limits, compare: str) -> str:

@@ -45,12 +45,16 @@ class TasksConfig:
 
 @dataclass(frozen=True)
 class BeamSection:
-    """Beam search (phase B): ``width`` programs a task; ``batch_size`` prompts at once."""
+    """Beam search (phase B): ``width`` programs a task; ``batch_size`` prompts at once.
+
+    ``distinct``: search twice as wide and keep at most ``width`` programs that differ in more than comments and space.
+    """
 
     width: int = 3
     max_new_tokens: int = 128
     length_penalty: float = 0.0
     batch_size: int = 16
+    distinct: bool = False
 
 
 @dataclass(frozen=True)

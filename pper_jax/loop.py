@@ -140,7 +140,13 @@ class Run:
         path = self.folder.samples(f"round_{index:03d}")
         with self._phase(index, "sample") as clock:
             samples = sample_tasks(
-                self._model(), self.tasks, path, config, batch_size=beam.batch_size, label=f"round {index}: sample"
+                self._model(),
+                self.tasks,
+                path,
+                config,
+                batch_size=beam.batch_size,
+                label=f"round {index}: sample",
+                only_distinct=beam.distinct,
             )
         tokens = sum(sample.num_tokens or 0 for sample in samples)
         self._log("sample", index, programs=len(samples), tokens=tokens, seconds=clock.seconds)

@@ -5,6 +5,7 @@ Each writes one JSON line a program as soon as it is known; called again on the 
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from typing import Any, Protocol
 
 import jax
 
-from pper_jax.decode import BeamConfig, HostProgram, SampleConfig, decode_prompts, stop_token_suffixes, trim_program
+from pper_jax.decode import BeamConfig, HostProgram, decode_prompts, distinct, stop_token_suffixes, trim_program
 from pper_jax.errors import UserError
 from pper_jax.execution import Job, TestPool
 from pper_jax.metrics import Progress
@@ -52,7 +53,7 @@ def encode_prompts(model: LanguageModel, tasks: Sequence[Task]) -> list[list[int
     return [list(model.tokenizer(task.prompt)["input_ids"]) for task in tasks]
 
 
-def with_stops(config: BeamConfig | SampleConfig, model: LanguageModel, tasks: Sequence[Task]) -> Any:
+def with_stops(config: Any, model: LanguageModel, tasks: Sequence[Task]) -> Any:
     """``config`` with the model's EOS and, where all tasks share their stops, the stops' token suffixes."""
     stops = {task.stop for task in tasks}
     suffixes = stop_token_suffixes(model.tokenizer, stops.pop()) if len(stops) == 1 else ()
@@ -102,22 +103,38 @@ def _kept_samples(path: Path, tasks: Sequence[Task], programs_per_task: int, mod
     return groups
 
 
+def _programs_asked(config: Any) -> int:
+    return (config.num_return or config.width) if isinstance(config, BeamConfig) else config.num_samples
+
+
+def _twice(config: Any) -> Any:
+    """``config`` with twice as many programs a task, none of them held back."""
+    if isinstance(config, BeamConfig):
+        return replace(config, width=2 * config.width, num_return=None)
+    return replace(config, num_samples=2 * config.num_samples)
+
+
 def sample_tasks(
     model: LanguageModel,
     tasks: Sequence[Task],
     path: Path,
-    config: BeamConfig | SampleConfig,
+    config: Any,
     *,
     batch_size: int,
     key: jax.Array | None = None,
     label: str = "sample",
+    only_distinct: bool = False,
 ) -> list[Sample]:
     """Write programs for every task to ``path`` (samples format), best first; once all are there, in task order.
+
+    ``config`` is any method of ``pper_jax.decode``. With ``only_distinct`` it draws twice as many, and of those that
+    are equal but for comments and white space the first is kept; a task may then have fewer than asked for, which a
+    line on standard error counts.
 
     Raises:
         UserError: a prompt is longer than the context allows (the task is named).
     """
-    width = (config.num_return or config.width) if isinstance(config, BeamConfig) else config.num_samples
+    width = _programs_asked(config)
     groups = _kept_samples(path, tasks, width, model.name)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, dump_jsonl([s.to_json() for group in groups.values() for s in group]))
@@ -127,18 +144,30 @@ def sample_tasks(
         model.module,
         model.params,
         [prompts[i] for i in todo],
-        config=with_stops(config, model, tasks),
+        config=with_stops(_twice(config) if only_distinct else config, model, tasks),
         batch_size=batch_size,
         names=[f"task {tasks[i].task_id}" for i in todo],
         key=key,
         prompt_ids=todo,
     )
+    repeated = 0
     with Progress(label, len(tasks), done=len(tasks) - len(todo), unit="tasks") as progress:
         for index, programs in results:
             task = tasks[todo[index]]
-            groups[task.task_id] = _sample_rows(model, task, programs)
+            rows = _sample_rows(model, task, programs)
+            if only_distinct:
+                kept, found = distinct(rows, [row.program(task) for row in rows], width)
+                rows, repeated = [replace(row, rank=rank) for rank, row in enumerate(kept)], repeated + found
+            groups[task.task_id] = rows
             append_jsonl(path, [s.to_json() for s in groups[task.task_id]])
             progress.update(1)
+    if only_distinct:
+        few = sum(len(groups[task.task_id]) < width for task in tasks)
+        print(
+            f"{label}: {repeated} programs repeated another but for comments and white space and are left out; "
+            f"{few} of {len(tasks)} tasks have fewer than {width}",
+            file=sys.stderr,
+        )
     samples = [sample for task in tasks for sample in groups[task.task_id]]
     write_atomic(path, dump_jsonl([sample.to_json() for sample in samples]))
     return samples
