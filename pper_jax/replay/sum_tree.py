@@ -1,16 +1,19 @@
 """A sum tree on the device: draws leaves in proportion to their priorities in O(log capacity). Knows of no programs.
 
 A perfect K-ary tree in one flat array: the root is node 0 and the children of node ``i`` are ``K*i + 1 .. K*i + K``, so
-a leaf's ancestors follow by arithmetic. Every inner node is its children added from left to right. Updates recompute
-parents from children (never by adding differences), so no rounding error builds up, and any sequence of updates ends in
-the same bits as one :func:`build` from the leaves.
+a leaf's ancestors follow by arithmetic; ``K - 1`` unused cells in front align the children of a node to one row of
+``K``. Every inner node is its children added from left to right. Updates recompute parents from children (never by
+adding differences), so no rounding error builds up, and any sequence of updates ends in the same bits as one
+:func:`build` from the leaves.
 
 The proportional variant of prioritized replay, Schaul et al. (arXiv 1511.05952), section 3.3 and appendix B.2.1.
+Sums of two words are Knuth's TwoSum (The Art of Computer Programming, volume 2, section 4.2.2).
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +23,11 @@ from jax.experimental import checkify
 
 MAX_PRIORITY = 2.0**100  # 2**27 leaves of it still add up to a finite float32
 MIN_PRIORITY = 2.0**-100
-_GRID = 2.0**-23  # spacing of the uniform float32 numbers that JAX draws
+MAX_BATCH = 2**24  # positions in a batch of updates, and strata of a draw, are exact in float32
+DEFAULT_ARITY = {"cpu": 4, "gpu": 16, "tpu": 128}  # cpu: measured (pper_jax.bench.replay); others: a row a fetch
+_DENSE = 4  # levels of at most so many nodes an updated leaf are summed whole: contiguous reads, no scatter
+
+Target = Literal["exact", "dithered"]
 
 
 @struct.dataclass
@@ -28,7 +35,8 @@ class SumTree:
     """Priorities of ``capacity`` leaves and their partial sums.
 
     Attributes:
-        nodes: ``[(K**(depth + 1) - 1) / (K - 1)]`` float32, level by level; the leaves beyond ``capacity`` stay 0.
+        nodes: ``[K - 1 + (K**(depth + 1) - 1) / (K - 1)]`` float32, level by level after ``K - 1`` unused zeros; the
+            leaves beyond ``capacity`` stay 0.
         capacity: number of leaves (static).
         arity: children of a node, ``K`` (static).
     """
@@ -44,8 +52,8 @@ class SumTree:
 
     @property
     def first_leaf(self) -> int:
-        """The node that is leaf 0."""
-        return _first_node(self.depth, self.arity)
+        """Where in ``nodes`` leaf 0 is."""
+        return _place(self.depth, self.arity)
 
     @property
     def priorities(self) -> jax.Array:
@@ -53,21 +61,27 @@ class SumTree:
         return self.nodes[..., self.first_leaf : self.first_leaf + self.capacity]
 
 
-def init(capacity: int, arity: int = 4) -> SumTree:
-    """A tree of ``capacity`` leaves, all 0. Raises ValueError for less than 1 leaf or 2 children."""
-    if capacity < 1 or arity < 2:
-        raise ValueError(f"a sum tree needs capacity >= 1 and arity >= 2, not {capacity} and {arity}")
-    nodes = jnp.zeros(_first_node(_depth(capacity, arity) + 1, arity), jnp.float32)
-    return SumTree(nodes=nodes, capacity=capacity, arity=arity)
+def default_arity() -> int:
+    """The number of children that suits the default backend."""
+    return DEFAULT_ARITY.get(jax.default_backend(), 16)
 
 
-def build(priorities: jax.Array, arity: int = 4) -> SumTree:
+def init(capacity: int, arity: int | None = None) -> SumTree:
+    """A tree of ``capacity`` leaves, all 0; ``arity`` None takes :func:`default_arity`.
+
+    Raises ValueError for less than 1 leaf, more than 2**27, or less than 2 children.
+    """
+    arity = default_arity() if arity is None else arity
+    if not 1 <= capacity <= 2**27 or arity < 2:
+        raise ValueError(f"a sum tree needs 1 <= capacity <= 2**27 and arity >= 2, not {capacity} and {arity}")
+    return SumTree(jnp.zeros(_place(_depth(capacity, arity) + 1, arity), jnp.float32), capacity, arity)
+
+
+def build(priorities: jax.Array, arity: int | None = None) -> SumTree:
     """The tree over ``priorities [capacity]`` (made sound as in :func:`update`), in one pass over all nodes."""
     tree = init(priorities.shape[0], arity)
-    levels = [jnp.pad(_sound(priorities), (0, arity**tree.depth - tree.capacity))]
-    while levels[-1].size > 1:
-        levels.append(_running_sums(levels[-1].reshape(-1, arity))[:, -1])
-    return replace(tree, nodes=jnp.concatenate(levels[::-1]))
+    leaves = jnp.pad(_sound(priorities), (0, tree.arity**tree.depth - tree.capacity))
+    return replace(tree, nodes=jnp.concatenate([jnp.zeros(tree.arity - 1), *_levels(leaves, tree.arity)]))
 
 
 def update(tree: SumTree, indices: jax.Array, priorities: jax.Array) -> SumTree:
@@ -75,71 +89,139 @@ def update(tree: SumTree, indices: jax.Array, priorities: jax.Array) -> SumTree:
 
     Indices outside ``0 .. capacity - 1``, negative ones too, are ignored. NaN and negative priorities count as 0, those
     above 2**100 (infinity too) as 2**100, those under 2**-100 as 0. Under ``checkify`` NaN, infinite and negative
-    priorities are an error instead.
+    priorities are an error instead. Raises ValueError for more than 2**24 indices.
     """
-    indices = keep_last(indices, tree.capacity)
-    ignored = indices == tree.capacity
-    nowhere = tree.nodes.size
-    node = tree.first_leaf + indices
+    indices, arity, count = jnp.asarray(indices), tree.arity, jnp.shape(indices)[0]
+    if count > MAX_BATCH:
+        raise ValueError(f"an update of {count} leaves is more than {MAX_BATCH}; split it")
+    if count == 0:
+        return tree
+    inside = (indices >= 0) & (indices < tree.capacity)
+    leaf = jnp.where(inside, indices, 0).astype(jnp.int32)
+    place = jnp.where(inside, tree.first_leaf + leaf, tree.nodes.size)
+    # Leaves are never negative, so the smallest of -1, -2, ... -n that is written to a leaf names the last of its
+    # values; equal indices then write equal values, in whatever order a device does it.
+    nodes = tree.nodes.at[place].min(-1.0 - jnp.arange(count, dtype=jnp.float32), mode="drop")
+    last = (-1.0 - nodes.at[place].get(mode="clip")).astype(jnp.int32)
+    nodes = nodes.at[place].set(_sound(priorities).at[last].get(mode="clip"), mode="drop")
+    dense = min(tree.depth, _depth(_DENSE * count, arity))
 
     def level(_: int, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         nodes, node = carry
-        node = jnp.where(ignored, 0, (node - 1) // tree.arity)
-        sums = _running_sums(nodes[_children(node, tree.arity)])[:, -1]
-        return nodes.at[jnp.where(ignored, nowhere, node)].set(sums, mode="drop"), node
+        node = (node - 1) // arity  # those ignored recompute the ancestors of leaf 0, which changes nothing
+        children = nodes.reshape(-1, arity).at[node + 1].get(mode="promise_in_bounds")
+        return nodes.at[node + arity - 1].set(_sum(children), mode="promise_in_bounds"), node
 
-    leaves = tree.nodes.at[jnp.where(ignored, nowhere, node)].set(_sound(priorities), mode="drop")
-    nodes, _ = lax.fori_loop(0, tree.depth, level, (leaves, node))
+    node = leaf + tree.first_leaf - (arity - 1)
+    nodes, _ = lax.fori_loop(0, tree.depth - dense, level, (nodes, node))
+    lowest = lax.dynamic_slice(nodes, (_place(dense, arity),), (arity**dense,))
+    above = _levels(lowest, arity)[:-1]
+    if above:
+        nodes = nodes.at[arity - 1 : _place(dense, arity)].set(jnp.concatenate(above))
     return replace(tree, nodes=nodes)
 
 
 def total(tree: SumTree) -> jax.Array:
     """Sum of all priorities, [] float32."""
-    return tree.nodes[0]
+    return tree.nodes[..., tree.arity - 1]
 
 
 def sample(
-    tree: SumTree, key: jax.Array, n: int, *, stratified: bool = True, filled: jax.Array | None = None
+    tree: SumTree,
+    key: jax.Array,
+    n: int,
+    *,
+    stratified: bool = True,
+    target: Target = "exact",
+    filled: jax.Array | None = None,
 ) -> jax.Array:
     """Draw ``n`` leaves with replacement in proportion to their priorities; ``[n]`` int32.
 
     ``stratified`` draws one leaf from each of ``n`` equal parts of the total (Schaul et al., appendix B.2.1): expected
     counts stay ``n * probability``, their variance falls, and the indices come sorted. Where all priorities are 0 the
     leaves marked in ``filled [capacity]`` bool are equally likely. A leaf of priority 0 is drawn in no other case; with
-    nothing to draw from, the indices are -1.
+    nothing to draw from, the indices are -1. Raises ValueError for an unknown ``target`` or ``n`` above 2**24.
 
-    One float32 a draw has 2**23 values, too few for a tree of 2**20 leaves: small ones would lie between two values. So
-    randomness is refreshed on the way: each level replaces the bits below the grid by fresh ones, chooses a child, and
-    hands on what remains, rescaled to [0, 1). The error of a leaf's probability is then about 2**-23 of its parent's
-    (and so on upwards) instead of 2**-23 of the total.
+    One float32 a draw has 2**24 values, too few for 2**20 leaves: small ones would lie between two values. ``exact``
+    goes down with a sum of two float32 (48 random bits), so that what limits a leaf's probability is the rounding of
+    the sums: 2**-24 of a node's sum, at its edges. ``dithered`` is faster: it goes down with one float32 and adds the
+    second once, half-way, where the node's sum is small enough to hold it.
     """
-    if filled is not None:
-        tree = lax.cond(total(tree) > 0, lambda: tree, lambda: build(filled.astype(jnp.float32), tree.arity))
-    first, *fresh = jax.random.split(key, tree.depth + 1)
-    rest = jax.random.uniform(first, (n,))
+    if target not in get_args(Target) or n > MAX_BATCH:
+        raise ValueError(f"a draw is exact or dithered and of at most {MAX_BATCH} leaves, not {target!r} and {n}")
+
+    def draw(tree: SumTree) -> jax.Array:
+        start = (jnp.zeros(n, jnp.int32), *targets(total(tree), key, n, stratified=stratified))
+        rows = tree.nodes.reshape(-1, tree.arity)
+        node, _, _ = descend(rows, start, tree.depth, halfway=tree.depth // 2 if target == "dithered" else None)
+        return node + tree.arity - 1 - tree.first_leaf
+
+    nothing = jnp.full(n, -1, jnp.int32)
+    if filled is None:
+        return jnp.where(total(tree) > 0, draw(tree), nothing)
+
+    def even() -> jax.Array:
+        return jnp.where(jnp.any(filled), draw(build(filled.astype(jnp.float32), tree.arity)), nothing)
+
+    return lax.cond(total(tree) > 0, lambda: draw(tree), even)
+
+
+def targets(total: jax.Array, key: jax.Array, n: int, *, stratified: bool) -> tuple[jax.Array, jax.Array]:
+    """Random points ``[n]`` of ``[0, total)`` as sums of two float32 (high, low); one in each ``n``-th if stratified.
+
+    Every product is of two 12-bit numbers, so it is exact and the bits do not depend on what the compiler fuses.
+    """
+    words = jax.random.key_data(jax.random.split(key, n))  # both words of each block; the key's kind gives 2 or 4
+    first, second = words[:, 0] ^ words[:, 1], words[:, 1]
+    digits = [_digit(first, 20, 2.0**-12), _digit(first, 8, 2.0**-24)]
+    digits += [_digit(second, 20, 2.0**-36), _digit(second, 8, 2.0**-48)]
     if stratified:
-        rest = (jnp.arange(n) + rest) / n
-    keys = jnp.stack(fresh) if fresh else key[None]
+        stratum = jnp.arange(n, dtype=jnp.uint32)
+        digits = [_digit(stratum, 12, 4096.0)] * (n > 4096) + [_digit(stratum, 0, 1.0), *digits]
+        total = total / n
+    coarse = lax.bitcast_convert_type(lax.bitcast_convert_type(total, jnp.uint32) & jnp.uint32(0xFFFFF000), jnp.float32)
+    high = low = jnp.zeros(n)
+    for digit in digits:
+        for factor in (coarse, total - coarse):
+            high, error = _two_sum(high, digit * factor)
+            low += error
+    return _two_sum(high, low)
 
-    def level(depth: int, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        node, rest = carry
-        below = _children(node, tree.arity)
-        weights = tree.nodes[below]
-        ends = _running_sums(weights)
-        starts = jnp.pad(ends[:, :-1], ((0, 0), (1, 0)))
-        coarse = jnp.floor(rest / _GRID) * _GRID
-        fine = jax.random.uniform(keys[depth], (n,)) * _GRID
-        # The difference of near numbers is exact, so the fine part goes in last.
-        beyond = (coarse * ends[:, -1])[:, None] - starts + (fine * ends[:, -1])[:, None]
-        reached = (beyond >= 0) & (weights > 0)
-        child = tree.arity - 1 - jnp.argmax(reached[:, ::-1], axis=1)[:, None]
-        beyond, weight = (jnp.take_along_axis(x, child, axis=1)[:, 0] for x in (beyond, weights))
-        rest = jnp.where(weight > 0, beyond / jnp.where(weight > 0, weight, 1.0), 0.0)
-        return jnp.take_along_axis(below, child, axis=1)[:, 0], jnp.clip(rest, 0.0, 1.0 - _GRID)
 
-    start = (jnp.zeros(n, jnp.int32), jnp.clip(rest, 0.0, 1.0 - _GRID))
-    node, _ = lax.fori_loop(0, tree.depth, level, start)
-    return jnp.where(total(tree) > 0, node - tree.first_leaf, -1)
+def descend(
+    rows: jax.Array,
+    start: tuple[jax.Array, jax.Array, jax.Array],
+    depth: int,
+    *,
+    halfway: int | None = None,
+    offset: jax.Array | int = 0,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Go ``depth`` levels down from ``start``: node, high and low word of the target, each ``[n]``; returns the three.
+
+    ``rows [..., K]`` is the tree's array by rows, from row ``offset`` on. ``halfway`` is the level at which the low
+    word of a dithered target is added; None goes down exactly, with both words.
+    """
+    arity = rows.shape[-1]
+    dithered = halfway is not None
+
+    def level(number: int, carry: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
+        node, high, low = carry
+        weights = rows.at[node + 1 + offset].get(mode="promise_in_bounds")
+        child, before, sums = jnp.zeros_like(node), jnp.zeros_like(high), weights[:, 0]
+        for k in range(1, arity):
+            reached = high >= sums if dithered else (high - sums) + low >= 0
+            # An empty first child must be left though the target has not reached beyond it.
+            here = (weights[:, k] > 0) & (reached | (sums <= 0))
+            child, before = jnp.where(here, k, child), jnp.where(here, sums, before)
+            sums = sums + weights[:, k]
+        if dithered:
+            high = high - before + jnp.where(number == halfway, low, 0.0)
+        else:
+            high, error = _two_sum(high, -before)
+            high, low = _two_sum(high, low + error)
+        return node * arity + 1 + child, high, low
+
+    return lax.fori_loop(0, depth, level, start)
 
 
 def keep_last(indices: jax.Array, capacity: int) -> jax.Array:
@@ -162,20 +244,37 @@ def _depth(capacity: int, arity: int) -> int:
     return depth
 
 
-def _first_node(level: int, arity: int) -> int:
-    return (arity**level - 1) // (arity - 1)
+def _place(level: int, arity: int) -> int:
+    """Where in the array the first node of ``level`` is."""
+    return arity - 1 + (arity**level - 1) // (arity - 1)
 
 
-def _children(node: jax.Array, arity: int) -> jax.Array:
-    return node[:, None] * arity + 1 + jnp.arange(arity, dtype=node.dtype)
+def _levels(leaves: jax.Array, arity: int) -> list[jax.Array]:
+    """The levels of the tree over ``leaves [K**depth]``, the root first."""
+    levels = [leaves]
+    while levels[-1].size > 1:
+        levels.append(_sum(levels[-1].reshape(-1, arity)))
+    return levels[::-1]
 
 
-def _running_sums(values: jax.Array) -> jax.Array:
-    """Sums of ``values [n, K]`` from the left, ``[n, K]``; the order of additions is fixed, so the bits are too."""
-    sums = [values[:, 0]]
+def _sum(values: jax.Array) -> jax.Array:
+    """Sums of the rows of ``values [n, K]``, added from the left: the order is fixed, so the bits are too."""
+    sums = values[:, 0]
     for column in range(1, values.shape[1]):
-        sums.append(sums[-1] + values[:, column])
-    return jnp.stack(sums, axis=1)
+        sums = sums + values[:, column]
+    return sums
+
+
+def _digit(words: jax.Array, shift: int, scale: float) -> jax.Array:
+    """12 bits of ``words`` uint32 from bit ``shift`` on, as a float32 times ``scale``, a power of two."""
+    return ((words >> shift) & 0xFFF).astype(jnp.float32) * scale
+
+
+def _two_sum(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """``a + b`` rounded, and what the rounding lost (Knuth's TwoSum): together exact."""
+    total = a + b
+    part = total - a
+    return total, (a - (total - part)) + (b - part)
 
 
 def _sound(priorities: jax.Array) -> jax.Array:

@@ -16,7 +16,7 @@ BATCH = 6
 
 update = jax.jit(sum_tree.update)
 build = jax.jit(sum_tree.build, static_argnums=1)
-sample = jax.jit(sum_tree.sample, static_argnames=("n", "stratified"))
+sample = jax.jit(sum_tree.sample, static_argnames=("n", "stratified", "target"))
 
 priority = st.one_of(
     st.floats(0, 100, width=32),
@@ -58,7 +58,7 @@ def test_any_updates_leave_the_leaves_of_a_plain_array_and_the_bits_of_a_fresh_b
             if 0 <= i < CAPACITY:
                 model[i] = sound(value)
     np.testing.assert_array_equal(tree.priorities, model)
-    np.testing.assert_array_equal(tree.nodes, sums(model, 4))
+    np.testing.assert_array_equal(tree.nodes[3:], sums(model, 4))
     np.testing.assert_array_equal(build(model, 4).nodes, tree.nodes)
     assert np.isfinite(sum_tree.total(tree))
 
@@ -67,7 +67,7 @@ def test_any_updates_leave_the_leaves_of_a_plain_array_and_the_bits_of_a_fresh_b
 def test_every_shape_of_tree_adds_up(capacity, arity):
     leaves = np.random.default_rng(capacity).random(capacity).astype(np.float32)
     tree = sum_tree.build(leaves, arity)
-    np.testing.assert_array_equal(tree.nodes, sums(leaves, arity))
+    np.testing.assert_array_equal(tree.nodes[arity - 1 :], sums(leaves, arity))
     np.testing.assert_array_equal(tree.priorities, leaves)
     by_update = update(sum_tree.init(capacity, arity), jnp.arange(capacity), leaves)
     np.testing.assert_array_equal(by_update.nodes, tree.nodes)
@@ -77,7 +77,7 @@ def test_every_shape_of_tree_adds_up(capacity, arity):
 
 @pytest.mark.parametrize(("capacity", "arity"), [(0, 4), (8, 1)])
 def test_a_tree_without_leaves_or_branches_is_refused(capacity, arity):
-    with pytest.raises(ValueError, match="capacity >= 1 and arity >= 2"):
+    with pytest.raises(ValueError, match=r"1 <= capacity <= 2\*\*27 and arity >= 2"):
         sum_tree.init(capacity, arity)
 
 
@@ -201,20 +201,24 @@ def test_small_leaves_of_a_large_tree_keep_their_share(stratified):
     assert chi_square_deviates(quarters, np.full(4, 0.25)) < 4
 
 
-@pytest.mark.parametrize("uniform", [0.0, 1 - 2.0**-23])
-def test_the_ends_of_the_uniform_numbers_hit_the_outermost_positive_leaves(monkeypatch, uniform):
-    monkeypatch.setattr(jax.random, "uniform", lambda key, shape: jnp.full(shape, uniform))
+@pytest.mark.parametrize("target", ["exact", "dithered"])
+@pytest.mark.parametrize("bits", [0, 2**32 - 1])
+def test_the_ends_of_the_random_numbers_hit_the_outermost_positive_leaves(monkeypatch, bits, target):
+    words = jnp.array([[0, bits]], jnp.uint32)
+    monkeypatch.setattr(jax.random, "key_data", lambda _: words)
     rng = np.random.default_rng(1)
     leaves = (rng.random((2000, CAPACITY)) * (rng.random((2000, CAPACITY)) < 0.4) + 1e-3 * np.eye(CAPACITY)[7]).astype(
         "f4"
     )
     draw = jax.jit(
-        jax.vmap(lambda row: sum_tree.sample(sum_tree.build(row), jax.random.key(0), 1, stratified=False)[0])
+        jax.vmap(
+            lambda row: sum_tree.sample(sum_tree.build(row), jax.random.key(0), 1, stratified=False, target=target)[0]
+        )
     )
     drawn = np.asarray(draw(leaves))
     assert (leaves[np.arange(2000), drawn] > 0).all()
-    if uniform == 0:
-        np.testing.assert_array_equal(drawn, (leaves > 0).argmax(1))
+    outermost = (leaves > 0).argmax(1) if bits == 0 else CAPACITY - 1 - (leaves[:, ::-1] > 0).argmax(1)
+    np.testing.assert_array_equal(drawn, outermost)
 
 
 def test_every_leaf_is_reachable():
