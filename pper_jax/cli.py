@@ -212,6 +212,28 @@ def _report(args: argparse.Namespace) -> int:
     return 0
 
 
+def _bench_beam(args: argparse.Namespace) -> int:
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # the runners are processes that share a GPU
+    from pper_jax.bench.beam import Options, bench_beam, parse_numbers, write_json
+
+    options = Options(
+        models=tuple(args.model.split(",")),
+        ks=parse_numbers(args.k, "--k"),
+        workloads=tuple(args.workload.split(",")),
+        prompts=args.prompts,
+        prompt_tokens=parse_numbers(args.prompt_tokens, "--prompt-tokens"),
+        batch_size=args.batch,
+        max_new_tokens=args.max_new_tokens,
+        repeats=args.repeats,
+        runners=tuple(args.runners.split(",")),
+        dtype=args.dtype,
+    )
+    result = bench_beam(options)
+    if args.out:
+        write_json(result, Path(args.out))
+    return 0
+
+
 def _doctor(args: argparse.Namespace) -> int:
     from pper_jax.doctor import doctor
 
@@ -357,6 +379,23 @@ def build_parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("runs", nargs="+", metavar="RUN")
     sub.add_argument("--out", help="where to write the page")
+    group = _add(commands, "bench", None, "speed beside other implementations", "pper bench beam")
+    bench = group.add_subparsers(dest="action", required=True, metavar="ACTION")
+    sub = _add(
+        bench, "beam", _bench_beam, "race beam search against torch's generate, CTranslate2 and a plain JAX loop",
+        "pper bench beam --model small --k 1,3,10 --workload eos --prompts 24 --out race.json",
+    )  # fmt: skip
+    sub.add_argument("--model", default="gpt2-124m", help="gpt2-124m, gpt2-xl, smollm2-135m, small, tiny, micro")
+    sub.add_argument("--k", default="3", help="beams; numbers with commas, 1 is greedy")
+    sub.add_argument("--workload", default="no-eos", help="no-eos (all run to the limit), eos, or both with a comma")
+    sub.add_argument("--prompts", type=_positive, default=8, help="how many")
+    sub.add_argument("--prompt-tokens", default="64,128", help="shortest and longest prompt")
+    sub.add_argument("--batch", type=_positive, default=8, help="prompts at once")
+    sub.add_argument("--max-new-tokens", type=_positive, default=64)
+    sub.add_argument("--repeats", type=_positive, default=3, help="timed rounds")
+    sub.add_argument("--runners", default="pper,torch,ctranslate2-float32,ctranslate2-int8,gather")
+    sub.add_argument("--dtype", default="float32", help="float32 or bfloat16")
+    sub.add_argument("--out", help="write everything as JSON to this file")
     _add(commands, "doctor", _doctor, "check the test pool and say what the machine offers", "pper doctor")
     return parser
 

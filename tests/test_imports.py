@@ -29,6 +29,7 @@ RANKS = {
     "learn": 5,
     "phases": 5,
     "pretrain": 5,
+    "bench": 6,
     "loop": 6,
     "commands": 6,
     "doctor": 6,

@@ -1,0 +1,140 @@
+"""``pper bench beam``: races of beam search, their table and their JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pper_jax.bench import models, race, roofline
+from pper_jax.bench.machine import describe_machine, measure_rates
+from pper_jax.bench.runners import RUNNERS, Job
+from pper_jax.bench.table import print_race
+from pper_jax.errors import RunFailure, UserError
+from pper_jax.models import load_model
+
+WORKLOADS = ("no-eos", "eos")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is raced.
+
+    Attributes:
+        models: names of ``bench.models.MODELS``.
+        ks: beams; a race for each.
+        workloads: ``"no-eos"`` (every program runs to the limit), ``"eos"`` (programs end at different times).
+        prompts: how many.
+        prompt_tokens: shortest and longest prompt of models with random weights.
+        batch_size: prompts at once.
+        max_new_tokens: length limit.
+        repeats: timed rounds.
+        runners: names of ``bench.runners.RUNNERS``.
+        dtype: ``"float32"`` or ``"bfloat16"``.
+    """
+
+    models: tuple[str, ...] = ("gpt2-124m",)
+    ks: tuple[int, ...] = (3,)
+    workloads: tuple[str, ...] = ("no-eos",)
+    prompts: int = 8
+    prompt_tokens: tuple[int, ...] = (64, 128)
+    batch_size: int = 8
+    max_new_tokens: int = 64
+    repeats: int = 3
+    runners: tuple[str, ...] = tuple(RUNNERS)
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        for name, given, known in (
+            ("model", self.models, models.MODELS),
+            ("workload", self.workloads, WORKLOADS),
+            ("runner", self.runners, tuple(RUNNERS)),
+            ("dtype", (self.dtype,), ("float32", "bfloat16")),
+        ):
+            if unknown := [value for value in given if value not in known]:
+                raise UserError(f"no {name} {unknown[0]!r}; use {', '.join(known)}.")
+            if not given:
+                raise UserError(f"name at least one {name} of {', '.join(known)}.")
+        low, high = self.prompt_tokens[0], self.prompt_tokens[-1]
+        numbers = (*self.ks, self.prompts, low, self.batch_size, self.max_new_tokens, self.repeats)
+        if min(numbers) < 1 or high < low or not self.ks:
+            raise UserError("counts and lengths must be at least 1; lengths are shortest,longest.")
+
+
+def bench_beam(options: Options) -> dict[str, Any]:
+    """Run all races, print each one's table as it ends, and give everything as plain data for JSON.
+
+    Raises:
+        UserError: options that make no sense.
+        RunFailure: no runner could run.
+    """
+    rates, ways = measure_rates(options.dtype)
+    result: dict[str, Any] = {
+        "schema": 1,
+        "machine": describe_machine(),
+        "rates": {**asdict(rates), "measured": ways},
+        "options": asdict(options),
+        "races": [],
+    }
+    with tempfile.TemporaryDirectory(prefix="pper-bench-") as scratch:
+        for model in options.models:
+            for workload in options.workloads:
+                folder, prompts, eos_ids = models.set_up(model, workload, Path(scratch), options)
+                for k in options.ks:
+                    job = Job(folder, prompts, k, options.max_new_tokens, eos_ids, options.batch_size, options.dtype)
+                    row = {"model": model, "workload": workload, **one_race(job, options, rates)}
+                    print_race(row)
+                    result["races"].append(row)
+    return result
+
+
+def one_race(job: Job, options: Options, rates: roofline.Rates) -> dict[str, Any]:
+    """One race and its figures."""
+    lanes, left_out = race.run_race(options.runners, job, options.repeats, _say)
+    if not lanes:
+        raise RunFailure("no runner could run: " + " ".join(left_out.values()))
+    module, _, _ = load_model(job.folder)
+    reference = race.reference_of(lanes)
+    lengths = race.row_lengths(lanes[reference].programs)
+    prompt_lengths = [len(prompt) for prompt in job.prompts]
+    counted = roofline.count(
+        module.config, prompt_lengths, lengths, k=job.k, batch=job.batch_size, itemsize=np.dtype(job.dtype).itemsize
+    )
+    return {
+        "k": job.k,
+        "batch_size": job.batch_size,
+        "max_new_tokens": job.max_new_tokens,
+        "dtype": job.dtype,
+        "prompts": len(job.prompts),
+        "prompt_tokens": prompt_lengths,
+        "row_lengths": lengths,
+        "best_lengths": [len(row[0]) for row in lanes[reference].programs],
+        "work": {**asdict(counted), "bound_s": counted.bound_s(rates)},
+        "reference": reference,
+        "runners": {name: race.lane_summary(lane, lanes[reference], counted, rates) for name, lane in lanes.items()},
+        "left_out": left_out,
+    }
+
+
+def _say(text: str) -> None:
+    """Progress, on standard error."""
+    print(f"  {text}", file=sys.stderr, flush=True)
+
+
+def write_json(result: dict[str, Any], path: Path) -> None:
+    """The result as a file."""
+    path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+def parse_numbers(text: str, option: str) -> tuple[int, ...]:
+    """``"1,3"`` -> ``(1, 3)``; ``UserError`` for anything else."""
+    parts: Sequence[str] = text.split(",")
+    if not all(part.strip().isdigit() for part in parts):
+        raise UserError(f"{option} is {text!r}; write positive numbers with commas, such as 1,3,8")
+    return tuple(int(part) for part in parts)

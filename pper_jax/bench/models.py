@@ -1,0 +1,128 @@
+"""The models that are raced: known shapes with random weights, as Hugging Face folders that every runner reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flax import traverse_util
+
+from pper_jax.errors import UserError
+from pper_jax.models import ModelConfig, build_model, save_model
+from pper_jax.models.weights import parameter_shapes
+from pper_jax.types import Params
+
+EOS = 0  # random models end with token 0, which no prompt holds
+EMBEDDING = 0.02  # standard deviation of embeddings
+SHARPNESS = 1.5  # of queries and of keys: scores of attention have its square as their standard deviation
+LOGIT_SPREAD = 6.0  # standard deviation of logits; the tokens that a search takes then have about half the probability
+
+
+def _gpt2(vocab: int, hidden: int, layers: int, heads: int, positions: int = 1024) -> ModelConfig:
+    return ModelConfig(
+        family="gpt2",
+        vocab_size=vocab,
+        hidden_size=hidden,
+        num_layers=layers,
+        num_heads=heads,
+        num_kv_heads=heads,
+        head_dim=hidden // heads,
+        mlp_size=4 * hidden,
+        max_positions=positions,
+        attention_bias=True,
+        mlp_bias=True,
+    )
+
+
+SHAPES = {
+    "gpt2-124m": _gpt2(50257, 768, 12, 12),
+    "gpt2-xl": _gpt2(50257, 1600, 48, 25),
+    "small": _gpt2(8192, 256, 4, 4),
+    "tiny": _gpt2(101, 32, 2, 2, 256),
+    "smollm2-135m": ModelConfig(
+        family="llama",
+        vocab_size=49152,
+        hidden_size=576,
+        num_layers=30,
+        num_heads=9,
+        num_kv_heads=3,
+        head_dim=64,
+        mlp_size=1536,
+        max_positions=2048,
+        activation="silu",
+        rope_theta=100_000.0,
+    ),
+}
+MODELS = (*SHAPES, "micro")
+
+
+def shape_of(name: str) -> ModelConfig:
+    """The configuration of a model with random weights; ``UserError`` for a name that is not known."""
+    if name not in SHAPES:
+        raise UserError(f"no model {name!r} to race; use one of {', '.join(MODELS)}.")
+    return SHAPES[name]
+
+
+def random_params(config: ModelConfig, seed: int = 0) -> Params:
+    """Random weights whose output is neither uniform nor the repetition of its input.
+
+    Kernels have standard deviation ``1/sqrt(inputs)``, so that every layer changes the residual stream by about as
+    much as its norm; queries and keys ``SHARPNESS`` times that, so that attention picks some tokens. Embeddings are
+    small beside what the layers add (tied ones would otherwise favour the last token), and the final norm's scale
+    brings the logits to a standard deviation of ``LOGIT_SPREAD``.
+
+    Returns:
+        Float32 NumPy arrays in the tree of the model.
+    """
+    rng = np.random.default_rng(seed)
+
+    def draw(path: str, shape: tuple[int, ...]) -> np.ndarray:
+        if path.endswith("scale"):
+            last = path.startswith("final_norm")
+            return np.full(shape, LOGIT_SPREAD / (EMBEDDING * config.hidden_size**0.5) if last else 1.0, np.float32)
+        if path.endswith("bias"):
+            return np.zeros(shape, np.float32)
+        inputs = int(np.prod(shape[:-1])) if path.endswith("attention/out/kernel") else shape[0]
+        spread = EMBEDDING if path.endswith("embedding") else inputs**-0.5
+        spread *= SHARPNESS if path.endswith(("query/kernel", "key/kernel")) else 1.0
+        return rng.standard_normal(shape, np.float32) * np.float32(spread)
+
+    flat = {path: draw(path, shape) for path, shape in parameter_shapes(config).items()}
+    return traverse_util.unflatten_dict(flat, sep="/")
+
+
+def number_tokenizer(size: int) -> Any:
+    """A tokenizer whose tokens are the numbers ``0 .. size - 1`` as words, so that ids survive every conversion."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    backend = Tokenizer(models.WordLevel({str(i): i for i in range(size)}, unk_token=str(EOS)))
+    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    end = str(EOS)
+    return PreTrainedTokenizerFast(tokenizer_object=backend, eos_token=end, bos_token=end, unk_token=end)
+
+
+def write_random_model(name: str, folder: Path, seed: int = 0) -> Path:
+    """A Hugging Face folder of the named shape with random weights."""
+    config = shape_of(name)
+    return save_model(folder, build_model(config), random_params(config, seed), number_tokenizer(config.vocab_size))
+
+
+def random_prompts(config: ModelConfig, count: int, lengths: Sequence[int], seed: int = 1) -> list[list[int]]:
+    """``count`` prompts of random tokens without EOS, evenly spread from the first to the last of ``lengths``."""
+    rng = np.random.default_rng(seed)
+    sizes = np.linspace(lengths[0], lengths[-1], count).round().astype(int)
+    rng.shuffle(sizes)
+    return [rng.integers(EOS + 1, config.vocab_size, size).tolist() for size in sizes]
+
+
+def set_up(
+    name: str, workload: str, scratch: Path, options: Any
+) -> tuple[Path, tuple[tuple[int, ...], ...], tuple[int, ...]]:
+    """The folder of a model, the prompts and the EOS ids of a workload."""
+    folder = scratch / f"{name}-{workload}"
+    write_random_model(name, folder)
+    prompts = random_prompts(shape_of(name), options.prompts, options.prompt_tokens)
+    return folder, tuple(map(tuple, prompts)), (EOS,) if workload == "eos" else ()
