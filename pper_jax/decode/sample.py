@@ -146,7 +146,8 @@ def _start(batch: int, keys: jax.Array, config: SampleConfig) -> SampleState:
 
 def tempered(logprob: jax.Array, temperature: float) -> jax.Array:
     """``logprob [..., V]`` over ``temperature``, up to a constant that keeps the best at 0 however low it is."""
-    return (logprob - jnp.max(logprob, axis=-1, keepdims=True)) / temperature
+    gap = logprob - jnp.max(logprob, axis=-1, keepdims=True)
+    return jnp.where(gap == 0, 0.0, gap / temperature)
 
 
 def _choose(keys: jax.Array, logprob: jax.Array, config: SampleConfig) -> jax.Array:

@@ -8,8 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from decode_stand_ins import EOS, PROMPTS, SAMPLE, table_lm, tiny_gpt2
+from staggered_rows import decode_staggered
 
 from pper_jax.decode import BeamConfig, SampleConfig, beam_search, pack_prompts, sample, score
+from pper_jax.decode.sample import _choose
 from pper_jax.errors import UserError
 from pper_jax.types import Programs
 
@@ -115,6 +117,50 @@ def test_draws_depend_on_the_prompts_key_alone():
     more = replace(SAMPLE, num_samples=5)
     np.testing.assert_array_equal(run(PROMPTS, keys_of(10, 11, 12), more).tokens[:, :3], base.tokens)
     assert not np.array_equal(run(PROMPTS, keys_of(20, 21, 22)).tokens, base.tokens)
+
+
+def test_rows_may_be_at_different_steps():
+    table = np.random.default_rng(2).dirichlet(np.full(5, 0.8), (64, 5))
+    module, params = table_lm(table)
+    config = SampleConfig(3, max_new_tokens=5, temperature=0.8, top_k=4, top_p=0.95, eos_ids=(0,))
+    prompts, keys = pack_prompts([[1], [2, 1], [4]], 2), keys_of(1, 2, 3)
+    together = sample(module, params, prompts, keys, config=config)
+    staggered = decode_staggered(module, params, prompts, keys, config, [0, 3, 1])
+    assert len(np.unique(together.length)) > 1
+    np.testing.assert_array_equal(together.tokens, staggered.tokens)
+    np.testing.assert_allclose(together.token_logprobs, staggered.token_logprobs, rtol=1e-6)
+
+
+def test_a_prompts_draws_differ_from_each_other_and_between_steps():
+    module, params = table_lm(np.full(997, 1 / 997))
+    config = SampleConfig(64, max_new_tokens=2)
+    tokens = np.asarray(sample(module, params, pack_prompts([[1], [1]], 1), keys_of(4, 5), config=config).tokens)
+    assert len(np.unique(tokens)) > 200  # of 256 draws from 997 about 226 differ
+    for other in (tokens[::-1], tokens[..., ::-1], np.roll(tokens, 1, axis=1)):
+        assert np.mean(tokens == other) < 0.05
+
+
+def choose(logprob: Any, **options: Any) -> list[int]:
+    """Every token that 300 draws from ``logprob [V]`` give."""
+    keys = jax.random.split(jax.random.key(0), (1, 300))
+    rows = jnp.broadcast_to(jnp.asarray(logprob, jnp.float32), (1, 300, len(logprob)))
+    return np.unique(_choose(keys, rows, SampleConfig(**options))).tolist()
+
+
+def test_equal_tokens_are_kept_from_the_lowest_on():
+    uniform = np.log(np.full(8, 1 / 8))
+    assert choose(uniform, temperature=0) == [0]
+    assert choose(uniform, top_k=3) == [0, 1, 2]
+    assert choose(uniform, top_p=0.5) == [0, 1, 2, 3]
+    assert choose(uniform, top_p=1e-9) == [0]
+    assert choose(uniform, top_k=99) == list(range(8))
+    assert choose([-np.inf, -1.0, -1.0, -3.0], top_k=2) == [1, 2]
+
+
+@pytest.mark.parametrize("temperature", [1e-3, 1e-30, 1e-45, 1e-300])
+@pytest.mark.parametrize("top_p", [1.0, 0.9])
+def test_a_low_temperature_is_greedy_however_low(temperature: float, top_p: float):
+    assert choose(np.log([0.2, 0.3, 0.49, 0.01]), temperature=temperature, top_p=top_p) == [2]
 
 
 def test_no_possible_token_ends_a_program():
