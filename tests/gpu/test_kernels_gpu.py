@@ -5,7 +5,7 @@ from functools import partial
 import jax
 import numpy as np
 import pytest
-from kernel_cases import EPS, TRITON_GOES, AttentionContract, ProjectionContract, attention_case, projection_case
+from kernel_cases import EPS, TRITON_GOES, AttentionKernelContract, ProjectionContract, attention_case, projection_case
 
 from pper_kernels.beam_attention import beam_attention
 from pper_kernels.project_topk import project_top_log_probs
@@ -13,7 +13,7 @@ from pper_kernels.project_topk import project_top_log_probs
 pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings(TRITON_GOES)]
 
 
-class TestBeamAttention(AttentionContract):
+class TestBeamAttention(AttentionKernelContract):
     attend = staticmethod(jax.jit(partial(beam_attention, implementation="pallas_gpu")))
 
     @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
