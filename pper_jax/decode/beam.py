@@ -280,7 +280,8 @@ def _advance(state: BeamState, outlook: Outlook, config: BeamConfig) -> BeamStat
     pool = _best(_join(state.pool, new), width)
 
     live, _ = _extend(state, jnp.where(ended, -jnp.inf, total), logprob, token, width)
-    score = jnp.where(_goes_on(live.score[:, :1], pool.rank[:, -1:], length, config), live.score, -jnp.inf)
+    most = live.score.max(axis=1, keepdims=True)  # not [:, :1], for which XLA would make a full sort of the top-k
+    score = jnp.where(_goes_on(most, pool.rank[:, -1:], length, config), live.score, -jnp.inf)
     recent = jnp.concatenate([take_beams(state.recent, live.parent), live.token[..., None]], axis=-1)
     return BeamState(
         step=state.step + 1,
