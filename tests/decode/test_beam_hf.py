@@ -116,7 +116,9 @@ class Tally:
             ties = wrong & disagrees_with_itself(theirs, tokens, mask, config)
             np.testing.assert_array_equal(np.asarray(ours.tokens)[wrong & ~ties], expected[wrong & ~ties])
         if scores is not None:
-            difference = np.abs(np.asarray(ours.score) - scores)[~wrong]
+            # a negative penalty multiplies the sum by the length: what counts there is the sum
+            scale = np.minimum(1.0, np.asarray(ours.length) ** config.length_penalty)
+            difference = (np.abs(np.asarray(ours.score) - scores) * scale)[~wrong]
             assert difference.size == 0 or difference.max() < 1e-4
             self.largest = max(self.largest, difference.max(initial=0))
         self.count["cases"] += ROWS
