@@ -151,17 +151,19 @@ def sample(
         raise ValueError(f"a draw is exact or dithered and of at most {MAX_BATCH} leaves, not {target!r} and {n}")
 
     def draw(tree: SumTree) -> jax.Array:
-        start = (jnp.zeros(n, jnp.int32), *targets(total(tree), key, n, stratified=stratified))
+        high, low = targets(total(tree), key, n, stratified=stratified)
+        # NaN goes down with an empty tree: asking for the total again at the end would keep the old tree alive, and
+        # make a scan of draws and updates copy it each step.
+        start = (jnp.zeros(n, jnp.int32), jnp.where(total(tree) > 0, high, jnp.nan), low)
         rows = tree.nodes.reshape(-1, tree.arity)
-        node, _, _ = descend(rows, start, tree.depth, halfway=tree.depth // 2 if target == "dithered" else None)
-        return node + tree.arity - 1 - tree.first_leaf
+        node, high, _ = descend(rows, start, tree.depth, halfway=tree.depth // 2 if target == "dithered" else None)
+        return jnp.where(jnp.isnan(high), -1, node + tree.arity - 1 - tree.first_leaf)
 
-    nothing = jnp.full(n, -1, jnp.int32)
     if filled is None:
-        return jnp.where(total(tree) > 0, draw(tree), nothing)
+        return draw(tree)
 
     def even() -> jax.Array:
-        return jnp.where(jnp.any(filled), draw(build(filled.astype(jnp.float32), tree.arity)), nothing)
+        return draw(build(filled.astype(jnp.float32), tree.arity))
 
     return lax.cond(total(tree) > 0, lambda: draw(tree), even)
 
