@@ -10,14 +10,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from pper_jax.bench import models, race, roofline
 from pper_jax.bench.machine import describe_machine, measure_rates
-from pper_jax.bench.runners import RUNNERS, Job
+from pper_jax.bench.runners import RUNNERS, Job, Program
 from pper_jax.bench.table import print_race
+from pper_jax.decode import pack_prompts, score
 from pper_jax.errors import RunFailure, UserError
 from pper_jax.models import load_model
+from pper_jax.types import Programs
 
 WORKLOADS = ("no-eos", "eos")
 
@@ -85,7 +88,14 @@ def bench_beam(options: Options) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="pper-bench-") as scratch:
         for model in options.models:
             for workload in options.workloads:
-                folder, prompts, eos_ids = models.set_up(model, workload, Path(scratch), options)
+                folder, prompts, eos_ids = models.set_up(
+                    model,
+                    workload,
+                    Path(scratch) / f"{model}-{workload}",
+                    count=options.prompts,
+                    lengths=options.prompt_tokens,
+                    limit=options.max_new_tokens,
+                )
                 for k in options.ks:
                     job = Job(folder, prompts, k, options.max_new_tokens, eos_ids, options.batch_size, options.dtype)
                     row = {"model": model, "workload": workload, **one_race(job, options, rates)}
@@ -99,8 +109,9 @@ def one_race(job: Job, options: Options, rates: roofline.Rates) -> dict[str, Any
     lanes, left_out = race.run_race(options.runners, job, options.repeats, _say)
     if not lanes:
         raise RunFailure("no runner could run: " + " ".join(left_out.values()))
-    module, _, _ = load_model(job.folder)
+    module, params, _ = load_model(job.folder)
     reference = race.reference_of(lanes)
+    losses = score_losses(module, params, job, {name: lane.programs for name, lane in lanes.items()}, reference)
     lengths = race.row_lengths(lanes[reference].programs)
     prompt_lengths = [len(prompt) for prompt in job.prompts]
     counted = roofline.count(
@@ -117,9 +128,37 @@ def one_race(job: Job, options: Options, rates: roofline.Rates) -> dict[str, Any
         "best_lengths": [len(row[0]) for row in lanes[reference].programs],
         "work": {**asdict(counted), "bound_s": counted.bound_s(rates)},
         "reference": reference,
-        "runners": {name: race.lane_summary(lane, lanes[reference], counted, rates) for name, lane in lanes.items()},
+        "runners": {
+            name: {**race.lane_summary(lane, lanes[reference], counted, rates), "score_loss": losses[name]}
+            for name, lane in lanes.items()
+        },
         "left_out": left_out,
     }
+
+
+def score_losses(
+    module: Any, params: Any, job: Job, found: dict[str, list[list[Program]]], reference: str
+) -> dict[str, float]:
+    """By how many nats each runner's best programs are less probable than those of ``reference``, on average.
+
+    All are scored by plain float32 forward passes of the same model; below 0 where a runner found better ones.
+    """
+    prompts = pack_prompts(job.prompts, max(map(len, job.prompts)))
+    best = {name: [row[0] for row in programs] for name, programs in found.items()}
+    sums: dict[str, float] = {}
+    for name in sorted(best, key=lambda name: name != reference):  # the reference first
+        programs = best[name]
+        if name == reference or programs != best[reference]:
+            tokens = np.zeros((len(programs), 1, job.max_new_tokens), np.int32)
+            for row, program in zip(tokens, programs, strict=True):
+                row[0, : len(program)] = program
+            length = jnp.array([[len(program)] for program in programs], jnp.int32)
+            empty = jnp.zeros((len(programs), 1), jnp.float32)
+            written = Programs(jnp.asarray(tokens), length, empty, jnp.zeros(tokens.shape), empty > 0)
+            sums[name] = float(score(module, params, prompts, written).sum()) / len(programs)
+        else:
+            sums[name] = sums[reference]
+    return {name: sums[reference] - value for name, value in sums.items()}
 
 
 def _say(text: str) -> None:

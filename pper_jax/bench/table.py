@@ -7,16 +7,18 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-AGREE = 0.5  # a float32 runner that shares fewer best programs with the reference is searching for something else
+# Float ties and another stop rule change a few programs or their scores by little; more is another search.
+SAME = 0.75
+NATS = 0.05
 COLUMNS = (
-    "runner", "wall s", "CPU s", "wall ×", "CPU ×", "tokens/s", "peak MiB", "compile s", "of FLOP/s", "of bytes/s",
-    "of bound", "same best",
+    "runner", "wall s", "CPU s", "wall ×", "CPU ×", "tokens/s", "MiB", "compile s", "% FLOP/s", "% read",
+    "% bound", "same best", "loss",
 )  # fmt: skip
 
 
 def print_race(race: dict[str, Any], console: Console | None = None) -> None:
     """The table of one race, why runners were left out, and whether the results agree."""
-    console = console or Console(width=max(120, Console().width))
+    console = console or Console(width=max(132, Console().width))
     console.print(race_table(race))
     for line in remarks(race):
         console.print(line)
@@ -49,10 +51,11 @@ def row_cells(name: str, lane: dict[str, Any]) -> list[str]:
         f"{lane['tokens_s']:,.0f}",
         f"{lane['peak_bytes'] / 2**20:,.0f}",
         f"{lane['compile_s']:.1f}" if lane["compilations"] else "-",
-        f"{lane['share_of_operations']:.0%}",
-        f"{lane['share_of_bandwidth']:.0%}",
-        f"{lane['share_of_bound']:.0%}",
+        f"{100 * lane['share_of_operations']:.0f}",
+        f"{100 * lane['share_of_bandwidth']:.0f}",
+        f"{100 * lane['share_of_bound']:.0f}",
         f"{lane['agreement']['best']:.0%}",
+        f"{lane['score_loss']:.3f}",
     ]
 
 
@@ -60,10 +63,11 @@ def remarks(race: dict[str, Any]) -> list[str]:
     """Sentences under the table."""
     out = [f"× = its time over that of {race['reference']}, median of the rounds' ratios: above 1, it is slower."]
     out += [f"{name} left out: {reason}" for name, reason in race["left_out"].items()]
+    out.append(f"loss = nats by which its best programs are less probable than those of {race['reference']}.")
     out += [
         f"WRONG? {name} finds the best program of {race['reference']} for {lane['agreement']['best']:.0%} of the "
-        "prompts only: its times may be those of another search."
+        f"prompts, {lane['score_loss']:.3f} nats apart: the times may be those of two different searches."
         for name, lane in race["runners"].items()
-        if lane["agreement"]["best"] < AGREE and "int8" not in name
+        if lane["agreement"]["best"] < SAME and not abs(lane["score_loss"]) <= NATS and "int8" not in name
     ]
     return out
