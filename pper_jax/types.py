@@ -67,9 +67,9 @@ KVCache = tuple[LayerCache, ...]  # one entry a layer
 
 @struct.dataclass
 class BeamLayerCache:
-    """One layer's cache of a beam decode: the prompt once for all beams, and a ring of generated slots.
+    """One layer's cache of a beam decode: the prompt once for all beams, and ``R`` steps of generated tokens.
 
-    The token that beam ``k`` feeds at ring slot ``r`` lies at ``r*K + k`` and is never moved. Keys have their slots
+    The token that beam ``k`` chose at step ``t`` lies in slot ``t*K + k`` and is never moved. Keys have their slots
     innermost, the order in which decode attention reads them.
 
     Attributes:

@@ -1,38 +1,30 @@
-"""Decoding of ragged prompt lists: few compiled shapes, results as they come, host objects out."""
+"""Decoding of prompt lists: rows that end make room for waiting prompts; few compiled shapes; results as they come."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from pper_jax.decode.beam import BeamConfig, beam_search
-from pper_jax.decode.sample import SampleConfig, sample
+from pper_jax.decode.beam import BeamConfig
+from pper_jax.decode.method import Method
+from pper_jax.decode.prompts import HostProgram, pack_prompts, to_host
+from pper_jax.decode.sample import SampleConfig
+from pper_jax.decode.segments import Batch, advance_until, begin, grow, rooms
 from pper_jax.errors import UserError
+from pper_jax.models import CausalLM, decode_layout
 from pper_jax.types import Params, Programs, Prompts
 
 BUCKETS = (64, 128, 256, 512, 1024, 2048, 4096, 8192)
-
-
-@dataclass(frozen=True)
-class HostProgram:
-    """One program on the host, without padding.
-
-    Attributes:
-        tokens: generated token ids, the EOS included.
-        logprob: sum of ``token_logprobs`` (natural log).
-        token_logprobs: one a token.
-        finished: True when it ended with an EOS or a stop suffix rather than at the length limit.
-    """
-
-    tokens: tuple[int, ...]
-    logprob: float
-    token_logprobs: tuple[float, ...]
-    finished: bool
+SEGMENT = 32  # steps between two looks of the host
 
 
 def decode_prompts(
@@ -40,62 +32,82 @@ def decode_prompts(
     params: Params,
     token_lists: Sequence[Sequence[int]],
     *,
-    config: BeamConfig | SampleConfig,
+    config: Any,
     batch_size: int,
     buckets: Sequence[int] = BUCKETS,
     names: Sequence[str] | None = None,
     key: jax.Array | None = None,
     prompt_ids: Sequence[int] | None = None,
+    mesh: Mesh | None = None,
+    reproducible: bool = False,
 ) -> Iterator[tuple[int, list[HostProgram]]]:
-    """Decode prompts of any lengths, grouped so that at most one program is compiled a length bucket.
+    """Decode prompts of any lengths, ``batch_size`` at a time; a row whose prompt is done takes the next one.
 
-    The prompts are checked when this is called; decoding happens while the result is iterated, a batch at a time,
-    shortest bucket first, so that a caller can save and show what is done.
+    The prompts are checked when this is called; decoding happens while the result is iterated, shortest bucket first,
+    so that a caller can save and show what is done. A prompt's programs do not depend on the other prompts, nor on
+    when it was admitted: up to rounding, and with ``reproducible`` on CPU to the last bit.
+
+    A bucket compiles two programs, one that admits prompts and one that extends them; unless ``reproducible``, the
+    latter once for each of up to three cache sizes, with (but on CPU) a program for each enlargement.
 
     Args:
         module: a causal LM with the call contract of ``pper_jax.models``.
         params: its parameters.
         token_lists: token ids, one non-empty sequence a prompt.
-        config: ``BeamConfig`` for beam search, ``SampleConfig`` for sampling and greedy decoding.
-        batch_size: rows of every device call; a short last batch is filled by repeating its first prompt.
+        config: the method: ``BeamConfig``, ``SampleConfig`` (sampling and greedy decoding), or another one.
+        batch_size: rows of every device call, filled up with idle ones where prompts are few.
         buckets: padded prompt lengths; a longer prompt is padded to the longest one the model has room for.
         names: what error messages call the prompts, such as task ids; their numbers if absent.
         key: one typed key; needed for a ``SampleConfig`` with a temperature.
         prompt_ids: what the key is folded with, so that a prompt's draws do not depend on the list; default its index.
+        mesh: split the rows over its ``data`` axis; ``params`` keep the sharding they have.
+        reproducible: keep the cache at its full size and the buckets apart, so that sums are added in the same order
+            whatever else is decoded; otherwise the cache grows as programs do, which is faster for long limits, and
+            buckets with few prompts are joined.
 
     Yields:
         ``(index into token_lists, programs)``, each index once; beam search gives its programs best first.
 
     Raises:
-        UserError: a prompt is empty or leaves no room for ``max_new_tokens``, or the key is missing.
+        UserError: a prompt is empty or leaves no room for ``max_new_tokens``, an option does not fit the model, the
+            key is missing, or the device has too little memory (the message says which batch size would fit).
     """
     if batch_size < 1:
         raise UserError(f"batch_size must be >= 1, not {batch_size}.")
+    if mesh is not None and batch_size % mesh.shape["data"]:
+        raise UserError(f"batch_size {batch_size} must be a multiple of the mesh's data axis ({mesh.shape['data']}).")
     if isinstance(config, SampleConfig) and config.temperature > 0 and key is None:
         raise UserError("sampling with a temperature needs a key; pass key=jax.random.key(seed).")
-    root = jax.random.key(0) if key is None else key
+    if isinstance(config, BeamConfig):
+        config.check_vocabulary(module.config.vocab_size)
+    ids = list(prompt_ids) if prompt_ids is not None else list(range(len(token_lists)))
+    groups: dict[int, list[_Waiting]] = {}
     room = module.config.max_positions - config.max_new_tokens
-    groups: dict[int, list[int]] = {}
     for index, tokens in enumerate(token_lists):
         name = names[index] if names is not None else f"prompt {index}"
-        groups.setdefault(_bucket(len(tokens), buckets, room, name, config.max_new_tokens), []).append(index)
-    ids = list(prompt_ids) if prompt_ids is not None else list(range(len(token_lists)))
+        bucket = _bucket(len(tokens), buckets, room, name, config.max_new_tokens)
+        groups.setdefault(bucket, []).append(_Waiting(index, tokens, ids[index]))
+    sizes = rooms(config.max_new_tokens)[-1 if reproducible else 0 :]
 
-    def batches() -> Iterator[tuple[int, list[HostProgram]]]:
-        for bucket in sorted(groups):
-            indices = groups[bucket]
-            for first in range(0, len(indices), batch_size):
-                chosen = indices[first : first + batch_size]
-                rows = chosen + [chosen[0]] * (batch_size - len(chosen))
-                prompts = pack_prompts([token_lists[i] for i in rows], bucket)
-                if isinstance(config, SampleConfig):
-                    keys = jax.vmap(jax.random.fold_in, (None, 0))(root, jnp.asarray([ids[i] for i in rows]))
-                    programs = sample(module, params, prompts, keys, config=config)
-                else:
-                    programs = beam_search(module, params, prompts, config=config)
-                yield from zip(chosen, to_host(programs), strict=False)
+    def results() -> Iterator[tuple[int, list[HostProgram]]]:
+        model, weights = _lay_out(module, params, mesh)
+        for bucket, waiting in _streams(groups, 1 if reproducible else batch_size):
+            stream = _Stream(model, weights, config, batch_size, bucket, sizes, key, mesh)
+            try:
+                yield from stream.run(deque(waiting))
+            except jax.errors.JaxRuntimeError as err:
+                if "RESOURCE_EXHAUSTED" not in str(err):
+                    raise
+                raise UserError(_out_of_memory(module.config, config, batch_size, bucket)) from err
 
-    return batches()
+    return results()
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    index: int
+    tokens: Sequence[int]
+    id: int
 
 
 def _bucket(length: int, buckets: Sequence[int], room: int, name: str, new_tokens: int) -> int:
@@ -110,27 +122,213 @@ def _bucket(length: int, buckets: Sequence[int], room: int, name: str, new_token
     return min(min((b for b in buckets if b >= length), default=room), room)
 
 
-def pack_prompts(token_lists: Sequence[Sequence[int]], length: int) -> Prompts:
-    """Right-pad to ``[B, length]`` with zeros."""
-    tokens = np.zeros((len(token_lists), length), np.int32)
-    for row, prompt in zip(tokens, token_lists, strict=True):
-        row[: len(prompt)] = prompt
-    return Prompts(jnp.asarray(tokens), jnp.asarray([len(prompt) for prompt in token_lists], jnp.int32))
+def _streams(groups: Mapping[int, list[_Waiting]], least: int) -> Iterator[tuple[int, list[_Waiting]]]:
+    """Buckets, shortest first; one with fewer prompts than ``least`` joins the next."""
+    carried: list[_Waiting] = []
+    for bucket in sorted(groups):
+        waiting = carried + groups[bucket]
+        carried = waiting if len(waiting) < least and bucket != max(groups) else []
+        if not carried:
+            yield bucket, waiting
 
 
-def to_host(programs: Programs) -> list[list[HostProgram]]:
-    """The programs of each prompt as host objects, empty slots left out; waits for the device."""
-    host = jax.device_get(programs)
-    return [
-        [
-            HostProgram(
-                tokens=tuple(host.tokens[row, slot, :length].tolist()),
-                logprob=float(host.logprob[row, slot]),
-                token_logprobs=tuple(host.token_logprobs[row, slot, :length].tolist()),
-                finished=bool(host.finished[row, slot]),
+def _lay_out(module: nn.Module, params: Params, mesh: Mesh | None) -> tuple[nn.Module, Params]:
+    """On CPU the weights in the layout that suits few rows; elsewhere as they are."""
+    if jax.default_backend() != "cpu" or mesh is not None or not isinstance(module, CausalLM):
+        return module, params
+    model, weights = decode_layout(module, jax.tree.map(np.asarray, params))  # on the host: nothing to compile
+    return model, jax.device_put(jax.tree.map(np.ascontiguousarray, weights))
+
+
+def cache_bytes(config: Any, rows: int, width: int, prompt_slots: int, steps: int) -> int:
+    """Bytes of a batch's keys and values: each prompt once, and ``steps`` slots for each of ``width`` beams."""
+    each = 2 * config.num_layers * config.num_kv_heads * config.head_dim * jnp.dtype(config.dtype).itemsize
+    return rows * (prompt_slots + width * steps) * each
+
+
+def _out_of_memory(model: Any, config: Any, rows: int, bucket: int) -> str:
+    need = partial(cache_bytes, model, width=config.width, prompt_slots=bucket, steps=rooms(config.max_new_tokens)[-1])
+    stats: Mapping[str, int] = jax.devices()[0].memory_stats() or {}
+    free = stats.get("bytes_limit", 0) - stats.get("bytes_in_use", 0)
+    # logits in float32 and their copies come on top of the cache
+    each = need(rows=1) + 3 * 4 * config.width * model.vocab_size
+    fits = max(1, min(rows // 2, free // each if free > 0 else rows))
+    return (
+        f"The device has too little memory to decode {rows} prompts of up to {bucket} tokens at once (the cache alone "
+        f"takes {need(rows=rows) / 2**20:.0f} MiB); batch_size={fits} should fit."
+    )
+
+
+class _Stream:
+    """One bucket's prompts on their way through a batch of fixed shape; host state only."""
+
+    def __init__(
+        self,
+        module: nn.Module,
+        params: Params,
+        method: Method,
+        rows: int,
+        bucket: int,
+        sizes: Sequence[int],
+        key: jax.Array | None,
+        mesh: Mesh | None,
+    ) -> None:
+        self.params, self.bucket, self.sizes = params, bucket, list(sizes)
+        self.key, self.mesh = key, mesh
+        self.cpu = jax.default_backend() == "cpu" and mesh is None
+        self.group = min(rows, 2) if self.cpu else max(1, rows // 4)  # prompts admitted at once
+        self.programs = _compiled(module, method, _compiler_options(self.cpu and rows * method.width <= 24))
+        self.room = self.sizes.pop(0)
+        self.holds: list[_Waiting | None] = [None] * rows
+        self.steps = np.zeros(rows, np.int64)
+        shapes = self.programs.shapes.eval_shape(
+            params, self._keys([0] * rows), bucket=bucket, room=self.room, rows=rows
+        )
+        self.batch = self._place(_idle(shapes))
+
+    def run(self, waiting: deque[_Waiting]) -> Iterator[tuple[int, list[HostProgram]]]:
+        """The programs of every waiting prompt, as they end."""
+        while waiting or any(self.holds):
+            self._admit(waiting)
+            live = [row for row, held in enumerate(self.holds) if held]
+            used = int(self.steps[live].max()) - 1  # steps that the oldest row has fed
+            if used >= self.room:
+                self._grow()
+            enough = min(self.group, len(waiting)) or len(self.holds)
+            steps = min(SEGMENT, self.room - used)
+            self.batch, done, programs = self.programs.extend(
+                self.params, self.batch, np.int32(steps), np.int32(enough)
             )
-            for slot, length in enumerate(lengths)
-            if length > 0
-        ]
-        for row, lengths in enumerate(host.length)
-    ]
+            yield from self._take_ended(np.asarray(done), programs)
+
+    def _take_ended(self, done: np.ndarray, programs: Programs) -> Iterator[tuple[int, list[HostProgram]]]:
+        """The programs of the rows that are done; their rows become free."""
+        self.steps = np.array(self.batch.state.step)
+        ended = [(row, held) for row, held in enumerate(self.holds) if held and done[row]]
+        if ended:
+            rows = [row for row, _ in ended]
+            found = to_host(jax.tree.map(lambda x: x[rows], jax.device_get(programs)))
+            for (row, held), texts in zip(ended, found, strict=True):
+                self.holds[row] = None
+                yield held.index, texts
+
+    def _admit(self, waiting: deque[_Waiting]) -> None:
+        """Fill free rows, a group of prompts at a time."""
+        free = [row for row, held in enumerate(self.holds) if held is None]
+        while waiting and len(free) >= min(self.group, len(waiting)):
+            taken = [waiting.popleft() for _ in range(min(self.group, len(waiting)))]
+            rows, free = free[: len(taken)], free[len(taken) :]
+            for row, prompt in zip(rows, taken, strict=True):
+                self.holds[row], self.steps[row] = prompt, 1
+            spare = self.group - len(taken)
+            prompts = taken + [taken[0]] * spare
+            places = np.asarray(rows + [len(self.holds)] * spare, np.int32)  # a row that does not exist is dropped
+            packed = pack_prompts([prompt.tokens for prompt in prompts], self.bucket)
+            keys = self._keys([prompt.id for prompt in prompts])
+            self.batch = self.programs.admit(self.params, self.batch, packed, keys, places)
+
+    def _keys(self, ids: Sequence[int]) -> jax.Array | None:
+        if self.key is None:
+            return None
+        return jax.vmap(jax.random.fold_in, (None, 0))(self.key, jnp.asarray(ids, jnp.int32))
+
+    def _grow(self) -> None:
+        self.room = self.sizes.pop(0)
+        if self.cpu:  # on the host: nothing to compile
+            self.batch = jax.device_put(grow(self.batch, self.room, on_host=True))
+        else:
+            self.batch = self.programs.grow(self.batch, self.room)
+
+    def _place(self, batch: Batch) -> Batch:
+        """Rows over the ``data`` axis."""
+        if self.mesh is None:
+            return jax.device_put(batch)
+        rows, one = (NamedSharding(self.mesh, spec) for spec in (PartitionSpec("data"), PartitionSpec()))
+        return jax.tree.map(lambda x: jax.device_put(x, rows if jnp.ndim(x) else one), batch)
+
+
+@dataclass(frozen=True)
+class _Compiled:
+    """The jitted functions of one model and method; the batch is donated to each. ``shapes`` is traced only."""
+
+    shapes: Any
+    admit: Callable[..., Batch]
+    extend: Callable[..., tuple[Batch, jax.Array, Programs]]
+    grow: Callable[..., Batch]
+
+
+@lru_cache(maxsize=64)
+def _compiled(module: nn.Module, method: Method, options: tuple[tuple[str, str], ...]) -> _Compiled:
+    def shapes(params: Params, keys: jax.Array | None, bucket: int, room: int, rows: int) -> Batch:
+        prompts = Prompts(jnp.zeros((rows, bucket), jnp.int32), jnp.ones(rows, jnp.int32))
+        return grow(begin(module, params, prompts, keys, method), room)
+
+    def admit(params: Params, batch: Batch, prompts: Prompts, keys: jax.Array | None, rows: jax.Array) -> Batch:
+        return _merge(batch, begin(module, params, prompts, keys, method), rows)
+
+    def extend(params: Params, batch: Batch, steps: jax.Array, done: jax.Array) -> tuple[Batch, jax.Array, Programs]:
+        batch = advance_until(module, params, batch, method, steps, done)
+        return batch, batch.state.done | False, method.results(batch.state)
+
+    jit: Callable[..., Any] = partial(jax.jit, compiler_options=dict(options) or None)
+    return _Compiled(
+        shapes=jax.jit(shapes, static_argnames=("bucket", "room", "rows")),
+        admit=jit(admit, donate_argnames="batch"),
+        extend=jit(extend, donate_argnames="batch"),
+        grow=jit(grow, static_argnames="steps", donate_argnames="batch"),
+    )
+
+
+def _merge(batch: Batch, fresh: Batch, rows: jax.Array) -> Batch:
+    """``fresh`` prompts in place of ``rows``; no slot of theirs is visible any more."""
+
+    def put(old: jax.Array, new: jax.Array) -> jax.Array:
+        return old.at[rows].set(new, mode="drop")
+
+    return replace(
+        batch,
+        cache=tuple(
+            replace(
+                layer,
+                prompt_key=put(layer.prompt_key, new.prompt_key),
+                prompt_value=put(layer.prompt_value, new.prompt_value),
+            )
+            for layer, new in zip(batch.cache, fresh.cache, strict=True)
+        ),
+        length=put(batch.length, fresh.length),
+        ancestors=batch.ancestors.at[rows].set(-1, mode="drop"),
+        state=jax.tree.map(put, batch.state, fresh.state),
+    )
+
+
+def _idle(shapes: Batch) -> Batch:
+    """A batch of host arrays, in which every row is done."""
+    batch = jax.tree.map(_blank, shapes)
+    return replace(
+        batch,
+        length=np.ones_like(batch.length),
+        ancestors=np.full_like(batch.ancestors, -1),
+        state=replace(batch.state, done=np.ones_like(batch.state.done)),
+    )
+
+
+def _blank(like: jax.ShapeDtypeStruct) -> Any:
+    if jnp.issubdtype(like.dtype, jax.dtypes.prng_key):
+        return jnp.broadcast_to(jax.random.key(0), like.shape)
+    return np.zeros(like.shape, like.dtype)
+
+
+@lru_cache
+def _compiler_options(few_rows: bool) -> tuple[tuple[str, str], ...]:
+    """For products of few rows on CPU, Eigen's kernels instead of XLA's present default (BUILD_NOTES.md has the rates).
+
+    The option belongs to some versions of XLA only; where it is unknown nothing is changed.
+    """
+    if not few_rows:
+        return ()
+    options = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE"}
+    try:
+        jax.jit(lambda x: x, compiler_options=options).lower(np.float32(0)).compile()
+    except (jax.errors.JaxRuntimeError, ValueError, RuntimeError):
+        return ()
+    return tuple(options.items())

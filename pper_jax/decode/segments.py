@@ -1,9 +1,9 @@
 """The loop that runs the model for a method: admit prompts to rows of a batch, extend all rows, step by step.
 
-A batch has ``B`` rows, each with the cache of its prompt, held once, and a ring of ``R`` generated slots, in which all
-rows write at the same place whatever their own step is. A table of ancestors says which slots a beam sees; reordering
-beams rewrites that table, and nothing in the cache is copied. A row lives at most ``R`` steps, so a slot is written
-again only when nobody needs it; rows that are done can be replaced between two segments while the others go on.
+A batch has ``B`` rows, each with the cache of its prompt, held once, and room for ``R`` steps of its beams. A table of
+ancestors says which slots a beam sees; reordering beams rewrites that table, and nothing in the cache is copied. Rows
+may be at different steps: those that are done can be replaced between two segments while the others go on, and since
+every row counts its own steps, its sums are added in the same order whenever it was admitted.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from flax import struct
 from jax import lax
 
 from pper_jax.decode.cache import prefill
-from pper_jax.decode.method import Method
+from pper_jax.decode.method import Method, take_beams
 from pper_jax.decode.outlook import Outlook
 from pper_jax.types import BeamLayerCache, BeamMask, Params, Programs, Prompts
 
@@ -32,20 +33,18 @@ class Batch:
     Attributes:
         cache: one entry a layer.
         length: ``[B]`` int32, tokens of each row's prompt.
-        ancestors: ``[B, K, R]`` int32, the beam whose slot ``r`` a beam descends from; -1 for none.
-        slot: ``[]`` int32, steps taken since the ring was laid out; the next slot is ``slot % R``.
+        ancestors: ``[B, K, R]`` int32, the beam of step ``r`` that a beam descends from; -1 for none.
         state: the method's.
     """
 
     cache: tuple[BeamLayerCache, ...]
     length: jax.Array
     ancestors: jax.Array
-    slot: jax.Array
     state: Any
 
 
 def begin(module: nn.Module, params: Params, prompts: Prompts, keys: jax.Array | None, method: Method) -> Batch:
-    """Read the prompts and choose the first token of every row; the ring is empty (``R = 0``).
+    """Read the prompts and choose the first token of every row; there is no room for steps yet (``R = 0``).
 
     Args:
         module: a causal LM with the call contract of ``pper_jax.models``.
@@ -70,29 +69,25 @@ def begin(module: nn.Module, params: Params, prompts: Prompts, keys: jax.Array |
         ),
         length=prompts.length,
         ancestors=jnp.full((batch, width, 0), -1, jnp.int32),
-        slot=jnp.int32(0),
         state=state,
     )
 
 
-def grow(batch: Batch, ring: int) -> Batch:
-    """The same batch with a ring of ``ring`` slots, more than it has; what a full ring holds is laid out in order."""
+def grow(batch: Batch, steps: int, on_host: bool = False) -> Batch:
+    """The same batch with room for ``steps`` steps, more than it has; ``on_host``: numpy, where nothing is compiled."""
+    pad: Any = np.pad if on_host else jnp.pad
     width, old = batch.ancestors.shape[1:]
-    shift = jnp.where(batch.slot > old, -(batch.slot % old), 0) if old else 0
-
-    def longer(x: jax.Array, axis: int, each: int, fill: int) -> jax.Array:
-        pad = [(0, 0)] * x.ndim
-        pad[axis] = (0, (ring - old) * each)
-        return jnp.pad(jnp.roll(x, shift * each, axis) if old else x, pad, constant_values=fill)
-
+    more, each = (0, steps - old), (0, (steps - old) * width)
+    none = (0, 0)
     return replace(
         batch,
         cache=tuple(
-            replace(layer, key=longer(layer.key, 3, width, 0), value=longer(layer.value, 2, width, 0))
+            replace(
+                layer, key=pad(layer.key, (none, none, none, each)), value=pad(layer.value, (none, none, each, none))
+            )
             for layer in batch.cache
         ),
-        ancestors=longer(batch.ancestors, 2, 1, -1),
-        slot=jnp.minimum(batch.slot, old),
+        ancestors=pad(batch.ancestors, (none, none, more), constant_values=-1),
     )
 
 
@@ -101,7 +96,7 @@ def advance_until(
 ) -> Batch:
     """Extend all rows by at most ``steps`` tokens, or until at least ``done`` rows are done.
 
-    No row may then have taken more steps than the ring has slots (the caller's care).
+    No row may run out of its room (the caller's care).
     """
 
     def going(carry: tuple[jax.Array, Batch]) -> jax.Array:
@@ -116,24 +111,22 @@ def advance_until(
 def _step(module: nn.Module, params: Params, batch: Batch, method: Method) -> Batch:
     """Feed the last token of every beam to the model and let the method choose the next."""
     state = batch.state
-    rows, width, ring = batch.ancestors.shape
-    at = batch.slot % ring
-    own = jnp.broadcast_to(jnp.arange(width, dtype=jnp.int32)[:, None], (rows, width, 1))
-    ancestors = jnp.take_along_axis(batch.ancestors, state.parent[..., None], axis=1)
-    ancestors = lax.dynamic_update_slice_in_dim(ancestors, own, at, axis=2)
+    rows, width, room = batch.ancestors.shape
+    last = (state.step - 1)[:, None, None]  # the step whose token is fed
+    own = jnp.arange(width, dtype=jnp.int32)[:, None]
+    ancestors = jnp.where(jnp.arange(room) == last, own, take_beams(batch.ancestors, state.parent))
     slots = batch.cache[0].prompt_key.shape[-1] if batch.cache else 0
     mask = BeamMask(
         prompt=jnp.arange(slots) < batch.length[:, None],
-        generated=(ancestors[..., None] == jnp.arange(width)).reshape(rows, width, ring * width),
+        generated=(ancestors[..., None] == jnp.arange(width)).reshape(rows, width, room * width),
     )
     positions = jnp.broadcast_to((batch.length + state.step - 1)[:, None], (rows, width))
     apply: Callable[..., Any] = partial(module.apply, {"params": params})
-    hidden, cache = apply(state.token, positions, mask, cache=batch.cache, write_at=at, method="hidden")
+    hidden, cache = apply(state.token, positions, mask, cache=batch.cache, write_at=state.step - 1, method="hidden")
     return replace(
         batch,
         cache=cache,
         ancestors=ancestors,
-        slot=batch.slot + 1,
         state=method.advance(state, _outlook(module, params, hidden)),
     )
 
@@ -143,8 +136,8 @@ def _outlook(module: nn.Module, params: Params, hidden: jax.Array) -> Outlook:
     return Outlook(hidden, unembed)
 
 
-def rings(max_new_tokens: int) -> tuple[int, ...]:
-    """Ring sizes that a search passes through: short rings first, since attention costs what the ring is long."""
+def rooms(max_new_tokens: int) -> tuple[int, ...]:
+    """Numbers of steps to make room for, one after the other: attention costs what the room is, filled or not."""
     last = max(max_new_tokens - 1, 1)  # the last token chosen is never fed
     return tuple(sorted({-(-last * part // 64) * 16 for part in (1, 2, 4)}))
 
@@ -157,7 +150,7 @@ def decode(module: nn.Module, params: Params, prompts: Prompts, keys: jax.Array 
     """
     batch = begin(module, params, prompts, keys, method)
     taken = 0
-    for ring in rings(method.max_new_tokens):
-        batch = advance_until(module, params, grow(batch, ring), method, ring - taken, prompts.tokens.shape[0])
-        taken = ring
+    for room in rooms(method.max_new_tokens):
+        batch = advance_until(module, params, grow(batch, room), method, room - taken, prompts.tokens.shape[0])
+        taken = room
     return method.results(batch.state)

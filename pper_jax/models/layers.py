@@ -7,6 +7,7 @@ serves training (no cache), prefill (many slots at once) and beam decoding (one 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -184,21 +185,27 @@ def _write(cache: LayerCache, key: jax.Array, value: jax.Array, at: jax.Array | 
 
 
 def _attend_beams(
-    query: jax.Array, key: jax.Array, value: jax.Array, cache: BeamLayerCache, mask: BeamMask, slot: jax.Array | int
+    query: jax.Array, key: jax.Array, value: jax.Array, cache: BeamLayerCache, mask: BeamMask, steps: jax.Array
 ) -> tuple[jax.Array, BeamLayerCache]:
-    """One query a beam, all ``[B, K, heads, D]``; this call's keys and values go to ring slot ``slot`` first.
+    """One query a beam, all ``[B, K, heads, D]``; this call's keys and values go to the slots of ``steps [B]`` first.
 
     NaN or infinite values are stored as finite ones: such a token has no successor, and a masked slot must not spoil
     the sums of the other beams.
     """
-    at = slot * query.shape[1]
-    value = jnp.nan_to_num(value, posinf=0.0, neginf=0.0).transpose(0, 2, 1, 3)
+    value = jnp.nan_to_num(value, posinf=0.0, neginf=0.0)
+    at = steps * query.shape[1]
     cache = replace(
         cache,
-        key=lax.dynamic_update_slice_in_dim(cache.key, key.transpose(0, 2, 3, 1).astype(cache.key.dtype), at, axis=3),
-        value=lax.dynamic_update_slice_in_dim(cache.value, value.astype(cache.value.dtype), at, axis=2),
+        key=_write_rows(cache.key, key.transpose(0, 2, 3, 1), at, axis=2),
+        value=_write_rows(cache.value, value.transpose(0, 2, 1, 3), at, axis=1),
     )
     mixed = beam_attention(
         query, cache.prompt_key, cache.prompt_value, cache.key, cache.value, mask.prompt, mask.generated
     )
     return mixed, cache
+
+
+def _write_rows(cache: jax.Array, new: jax.Array, at: jax.Array, axis: int) -> jax.Array:
+    """``new`` into ``cache``, each row at its own place ``at [B]`` along ``axis`` of the row."""
+    write = partial(lax.dynamic_update_slice_in_dim, axis=axis)
+    return jax.vmap(write)(cache, new.astype(cache.dtype), at)

@@ -1,28 +1,114 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import jax
 import numpy as np
 import pytest
-from decode_stand_ins import BEAM, SAMPLE, table_lm, tiny_gpt2
+from decode_stand_ins import BEAM, EOS, SAMPLE, table_lm, tiny_gpt2
 
-from pper_jax.decode import BeamConfig, beam_search, decode_prompts, pack_prompts, to_host
+from pper_jax.decode import BeamConfig, beam_search, cache_bytes, decode_prompts, pack_prompts, to_host
 from pper_jax.errors import UserError
+from pper_jax.sharding import make_mesh, shard_params
 
 RAGGED = [[1, 2, 5, 6, 7, 8, 1, 2, 4, 5], [4], [7, 6], [2, 2, 2, 1, 1], [10, 9, 8], [9], [1, 4, 5] * 4]
 
 
+@contextmanager
+def compilations() -> Iterator[list[str]]:
+    """The programs that XLA compiles meanwhile."""
+    seen: list[str] = []
+
+    def listen(event: str, seconds: float, **_: object) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":
+            seen.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        yield seen
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+
+
 def test_ragged_prompts_give_what_each_gives_alone():
     module, params = tiny_gpt2()
-    found = list(decode_prompts(module, params, RAGGED, config=BEAM, batch_size=3, buckets=(8, 16)))
-    assert [index for index, _ in found] == [1, 2, 3, 4, 5, 0, 6]  # short bucket first
+    options = {"config": BEAM, "batch_size": 3, "buckets": (8, 16), "reproducible": True}
+    found = list(decode_prompts(module, params, RAGGED, **options))
+    assert sorted(index for index, _ in found) == list(range(7))
+    assert {index for index, _ in found[-2:]} == {0, 6}  # short bucket first
     for index, programs in found:
+        [(_, alone)] = decode_prompts(module, params, [RAGGED[index]], **options)
+        assert programs == alone  # bit for bit: the same tokens and the same floats
         slots = 8 if len(RAGGED[index]) <= 8 else 16
-        thrice = beam_search(module, params, pack_prompts([RAGGED[index]] * 3, slots), config=BEAM)
-        assert programs == to_host(thrice)[0]
+        [plain] = to_host(beam_search(module, params, pack_prompts([RAGGED[index]], slots), config=BEAM))
+        assert [p.tokens for p in programs] == [p.tokens for p in plain]
+        np.testing.assert_allclose([p.logprob for p in programs], [p.logprob for p in plain], atol=1e-5)
         assert programs[0].logprob == pytest.approx(sum(programs[0].token_logprobs), abs=1e-5)
-    compiled = beam_search._cache_size()
-    list(decode_prompts(module, params, RAGGED[2:] + RAGGED, config=BEAM, batch_size=3, buckets=(8, 16)))
-    assert beam_search._cache_size() == compiled  # one program a bucket, whatever the lengths
+
+
+LONG = BeamConfig(width=2, max_new_tokens=40, eos_ids=(EOS, 8))  # room for 16, 32, then 48 steps
+
+
+def test_rows_that_end_make_room_and_nobody_notices():
+    """Prompts end at different steps and rows are filled again in the middle of others: the same to the last bit."""
+    module, params = tiny_gpt2(seed=3)
+    rng = np.random.default_rng(0)
+    prompts = [rng.integers(0, 11, rng.integers(1, 9)).tolist() for _ in range(12)]
+    options = {"config": LONG, "batch_size": 3, "buckets": (8,), "reproducible": True}
+    streamed = dict(decode_prompts(module, params, prompts, **options))
+    lengths = [max(len(p.tokens) for p in streamed[i]) for i in range(12)]
+    assert min(lengths) < 16 < max(lengths)  # or nothing is shown
+    for index, prompt in enumerate(prompts):
+        [(_, alone)] = decode_prompts(module, params, [prompt], **options)
+        assert streamed[index] == alone
+    order = rng.permutation(12).tolist()
+    shuffled = dict(decode_prompts(module, params, [prompts[i] for i in order], **options))
+    assert [shuffled[order.index(i)] for i in range(12)] == [streamed[i] for i in range(12)]
+
+
+def test_growing_room_and_joined_buckets_change_rounding_only():
+    module, params = tiny_gpt2(seed=3)
+    options = {"config": LONG, "batch_size": 2, "buckets": (8, 16)}
+    prompts = [[1], [2, 4], [5, 1, 7] * 4]
+    fast = dict(decode_prompts(module, params, prompts, **options))
+    exact = dict(decode_prompts(module, params, prompts, reproducible=True, **options))
+    for index, programs in exact.items():
+        assert [p.tokens for p in fast[index]] == [p.tokens for p in programs]
+        np.testing.assert_allclose([p.logprob for p in fast[index]], [p.logprob for p in programs], atol=1e-4)
+
+
+def test_compilations_are_bounded_whatever_the_lengths():
+    module, params = tiny_gpt2(seed=1)
+    config = BeamConfig(width=2, max_new_tokens=20)
+    options = {"config": config, "batch_size": 2, "buckets": (8, 16), "reproducible": True}
+    list(decode_prompts(module, params, [[1]], **options))  # what the engine itself finds out once
+    with compilations() as first:
+        list(decode_prompts(module, params, RAGGED, **options))
+    assert len(first) == 2  # the long bucket's: admit and extend
+    with compilations() as again:
+        list(decode_prompts(module, params, RAGGED[2:] + RAGGED[::-1], **options))
+    assert again == []
+
+
+@pytest.mark.parametrize("axes", [(4, 1, 2), (2, 2, 2)])
+def test_a_mesh_splits_the_rows_and_changes_nothing(axes: tuple[int, int, int]):
+    module, params = tiny_gpt2()
+    mesh = make_mesh(*axes)
+    options = {"config": BEAM, "batch_size": 4, "buckets": (16,)}
+    one = dict(decode_prompts(module, params, RAGGED, **options))
+    split = dict(decode_prompts(module, shard_params(params, mesh), RAGGED, mesh=mesh, **options))
+    for index, programs in one.items():
+        assert [p.tokens for p in split[index]] == [p.tokens for p in programs]
+        np.testing.assert_allclose([p.logprob for p in split[index]], [p.logprob for p in programs], atol=1e-4)
+    with pytest.raises(UserError, match="multiple of the mesh's data axis"):
+        decode_prompts(module, params, RAGGED, config=BEAM, batch_size=3, mesh=mesh)
+
+
+def test_the_cache_holds_each_prompt_once():
+    module, _ = tiny_gpt2()
+    config = module.config  # 2 layers, 2 heads of 8, float32
+    assert cache_bytes(config, rows=3, width=4, prompt_slots=8, steps=16) == 3 * (8 + 4 * 16) * 2 * 2 * 2 * 8 * 4
 
 
 def test_batches_come_as_they_finish():
