@@ -84,10 +84,12 @@ class ReplaySection:
     alpha: float = 0.5
     omega: float = 0.7
     beta: float = 0.0
-    possibility: Literal["geomean", "joint", "percentile"] = "geomean"
+    possibility: Literal["geomean", "joint", "percentile", "task_softmax"] = "geomean"
     scheme: Literal["rank", "proportional", "uniform"] = "rank"
     uniform_mix: float = 0.0
     store: Literal["all", "failed", "solved"] = "all"
+    target: Literal["exact", "dithered"] = "exact"
+    age_decay: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,7 @@ class RunConfig:
     def __post_init__(self) -> None:
         """Check ranges; the sentences name the key as the YAML does."""
         _at_least(self, 0, "seed", "rounds", "train.steps", "beam.length_penalty", "replay.omega", "replay.beta")
+        _at_least(self, 0, "replay.age_decay")
         _at_least(self, 0, "optimizer.warmup_steps", "optimizer.weight_decay", "tasks.train.count")
         _at_least(
             self, 1, "beam.width", "beam.max_new_tokens", "beam.batch_size", "evaluation.width", "train.batch_size"

@@ -54,7 +54,7 @@ def make_learn_step(
         batch = jax.lax.with_sharding_constraint(batch, batch_sharding(mesh))
         state, metrics = train_step(module, optimizer, accumulate, state, batch)
         buffer = replay.update(buffer, draw.indices, metrics.row_logprob, state.step)
-        return state, replay.refresh(buffer, config), metrics, draw, drawn.program_id
+        return state, replay.refresh(buffer, config, draw.indices), metrics, draw, drawn.program_id
 
     return jax.jit(
         step,

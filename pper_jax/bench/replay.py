@@ -43,7 +43,7 @@ class JaxSampler:
     """A sampler of pure functions: ``draw(tree, key) -> indices [n]``, ``put(tree, indices, values) -> tree``."""
 
     def __init__(self, tree: Any, batch: int, capacity: int, draw: Callable, put: Callable) -> None:
-        self.tree, self.keys, self.turn = tree, jax.random.split(jax.random.key(1), 64), 0
+        self.tree, self.keys, self.turn = tree, list(jax.random.split(jax.random.key(1), 64)), 0
         values = jax.random.uniform(jax.random.key(2), (batch,))
         self.where = [jax.random.randint(k, (batch,), 0, capacity, jnp.int32) for k in self.keys[:16]]
 
@@ -258,6 +258,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--draws", type=float, default=0, help="draws for the chi-square column; 0 leaves it out")
     parser.add_argument("--json", help="also write the rows to this file")
     given = parser.parse_args(arguments)
+    # A call that returns when it is done, for all: handing it to another thread costs more than most of what is timed.
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
     rows, missing = compare(
         given.capacities, given.batches, libraries=given.libraries, rounds=given.rounds, draws=given.draws
     )

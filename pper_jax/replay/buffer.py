@@ -17,7 +17,7 @@ from flax import struct
 from pper_jax.errors import UserError
 from pper_jax.replay import p2value, sum_tree
 from pper_jax.replay.p2value import Possibility, Scheme
-from pper_jax.replay.sum_tree import SumTree
+from pper_jax.replay.sum_tree import SumTree, Target
 
 Store = Literal["all", "failed", "solved"]
 
@@ -37,6 +37,8 @@ class ReplayConfig:
         uniform_mix: share of the draws made uniformly, 0 to 1.
         store: keep all programs (the paper), or only those that fail a test, or only those that pass all.
         stratified: one draw from each of ``n`` equal parts of the probability instead of ``n`` independent draws.
+        target: ``exact`` or ``dithered`` draws, see :func:`pper_jax.replay.sum_tree.sample`.
+        age_decay: rounds in which a program's priority falls by a factor of e; 0 switches it off.
     """
 
     max_length: int
@@ -49,6 +51,8 @@ class ReplayConfig:
     uniform_mix: float = 0.0
     store: Store = "all"
     stratified: bool = True
+    target: Target = "exact"
+    age_decay: float = 0.0
 
     def __post_init__(self) -> None:
         for name, least, most in (
@@ -58,12 +62,13 @@ class ReplayConfig:
             ("omega", 0, None),
             ("beta", 0, None),
             ("uniform_mix", 0, 1),
+            ("age_decay", 0, None),
         ):
             value = getattr(self, name)
             if not (value >= least and (most is None or value <= most)):
                 limits = f"at least {least}" if most is None else f"between {least} and {most}"
                 raise UserError(f"replay {name} is {value}; it must be {limits}")
-        for name, kind in (("possibility", Possibility), ("scheme", Scheme), ("store", Store)):
+        for name, kind in (("possibility", Possibility), ("scheme", Scheme), ("store", Store), ("target", Target)):
             if getattr(self, name) not in get_args(kind):
                 raise UserError(
                     f"replay {name} is {getattr(self, name)!r}; it must be one of {', '.join(get_args(kind))}"
@@ -224,17 +229,44 @@ def add(state: ReplayState, items: Items, config: ReplayConfig) -> ReplayState:
 
 
 @partial(jax.jit, static_argnames="config")
-def refresh(state: ReplayState, config: ReplayConfig) -> ReplayState:
-    """Compute possibilities, P2Values, ranks and priorities anew from what is stored: one sort and one tree build."""
+def refresh(state: ReplayState, config: ReplayConfig, changed: jax.Array | None = None) -> ReplayState:
+    """Compute possibilities, P2Values, ranks and priorities anew from what is stored: one sort and one tree build.
+
+    ``changed [n]`` int, slots: only their log-probabilities have changed since the last refresh, so the order of the
+    others is kept and nothing is sorted but these. (Where a possibility depends on all programs, all is done anew.)
+    """
     items, filled = state.items, state.filled
-    possibility = p2value.log_possibility(
-        items.logprob, items.length - items.prompt_length, filled, possibility=config.possibility
-    )
-    possibility = jnp.where(filled, possibility, -jnp.inf)
-    value = p2value.log_p2value(possibility, items.pass_rate, config.alpha)
-    rank = p2value.ranks(value, possibility, state.inserted_at, filled)
+    if changed is None or config.possibility in ("percentile", "task_softmax"):
+        possibility = p2value.log_possibility(
+            items.logprob,
+            items.length - items.prompt_length,
+            filled,
+            items.task_index,
+            possibility=config.possibility,
+        )
+        possibility = jnp.where(filled, possibility, -jnp.inf)
+        value = p2value.log_p2value(possibility, items.pass_rate, config.alpha)
+        rank = p2value.ranks(value, possibility, state.inserted_at, filled)
+    else:
+        slots = jnp.where((changed >= 0) & (changed < filled.shape[0]), changed, filled.shape[0])
+        rows = gather(state, slots)
+        own = p2value.log_possibility(
+            rows.logprob, rows.length - rows.prompt_length, rows.valid, possibility=config.possibility
+        )
+        own = jnp.where(rows.valid, own, -jnp.inf)
+        possibility = state.log_possibility.at[slots].set(own, mode="drop")
+        own = p2value.log_p2value(own, rows.pass_rate, config.alpha)
+        value = state.log_p2value.at[slots].set(own, mode="drop")
+        rank = p2value.reranked(state.rank, value, possibility, state.inserted_at, filled, slots)
     leaves = p2value.priorities(
-        value, rank, filled, scheme=config.scheme, omega=config.omega, uniform_mix=config.uniform_mix
+        value,
+        rank,
+        filled,
+        scheme=config.scheme,
+        omega=config.omega,
+        uniform_mix=config.uniform_mix,
+        rounds=items.round,
+        age_decay=config.age_decay,
     )
     tree = sum_tree.build(leaves, state.tree.arity)
     return replace(state, log_possibility=possibility, log_p2value=value, rank=rank, tree=tree)
@@ -254,7 +286,9 @@ def sample(state: ReplayState, key: jax.Array, n: int, config: ReplayConfig) -> 
     Where every priority is 0 all stored programs are equally likely. From an empty buffer the indices are -1 and the
     weights 0: such rows train nothing.
     """
-    indices = sum_tree.sample(state.tree, key, n, stratified=config.stratified, filled=state.filled)
+    indices = sum_tree.sample(
+        state.tree, key, n, stratified=config.stratified, target=config.target, filled=state.filled
+    )
     drawn = indices >= 0
     slots = jnp.maximum(indices, 0)
     probability = jnp.where(drawn, probabilities(state)[slots], 0.0)

@@ -14,20 +14,29 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-Possibility = Literal["geomean", "joint", "percentile"]
+from pper_jax.replay.sum_tree import keep_last
+
+Possibility = Literal["geomean", "joint", "percentile", "task_softmax"]
 Scheme = Literal["rank", "proportional", "uniform"]
 
 _LAST = jnp.iinfo(jnp.int32).max
 
 
 def log_possibility(
-    logprob: jax.Array, num_tokens: jax.Array, filled: jax.Array, *, possibility: Possibility = "geomean"
+    logprob: jax.Array,
+    num_tokens: jax.Array,
+    filled: jax.Array,
+    task_index: jax.Array | None = None,
+    *,
+    possibility: Possibility = "geomean",
 ) -> jax.Array:
     """Log of the possibility ``P``, ``[C]`` float32 in ``[-inf, 0]``.
 
     ``joint`` is the paper's product of token probabilities (``logprob``, nats, EOS included); it measures length above
     all. ``geomean`` is its ``num_tokens``-th root, the probability of a typical token. ``percentile`` is the share of
     filled slots with a smaller geomean, equal ones counted half: spread evenly over (0, 1) whatever the model.
+    ``task_softmax`` is the joint probability as a share of that of all filled slots of the same task (``task_index``
+    int32): which of a task's programs the model would write, whatever the others' lengths.
     NaN counts as probability 0, a positive ``logprob`` as probability 1.
     """
     logprob = jnp.minimum(jnp.where(jnp.isnan(logprob), -jnp.inf, logprob), 0.0).astype(jnp.float32)
@@ -36,10 +45,25 @@ def log_possibility(
     geomean = logprob / jnp.maximum(num_tokens, 1)
     if possibility == "geomean":
         return geomean
+    if possibility == "task_softmax":
+        return _log_share(logprob, filled, jnp.zeros_like(num_tokens) if task_index is None else task_index)
     ordered = jnp.sort(jnp.where(filled, geomean, jnp.inf))
     below, up_to = (jnp.searchsorted(ordered, geomean, side=side) for side in ("left", "right"))
     size = jnp.maximum(jnp.sum(filled), 1)
     return jnp.where(filled, jnp.log((below + up_to) / (2.0 * size)), -jnp.inf)
+
+
+def _log_share(logs: jax.Array, filled: jax.Array, group: jax.Array) -> jax.Array:
+    """``logs`` minus the log-sum-exp over the filled slots of the same ``group`` int32; where that is empty, -inf."""
+    size = logs.shape[0]
+    order = jnp.argsort(group)
+    first = jnp.concatenate([jnp.ones(1, bool), group[order][1:] != group[order][:-1]])
+    segment = jnp.zeros(size, jnp.int32).at[order].set(jnp.cumsum(first, dtype=jnp.int32) - 1)
+    logs = jnp.where(filled, logs, -jnp.inf)
+    greatest = jax.ops.segment_max(logs, segment, size)
+    greatest = jnp.where(jnp.isfinite(greatest), greatest, 0.0)[segment]
+    total = jax.ops.segment_sum(jnp.exp(logs - greatest), segment, size)[segment]
+    return jnp.where(jnp.isneginf(logs), -jnp.inf, logs - greatest - jnp.log(total))
 
 
 def log_p2value(log_possibility: jax.Array, pass_rate: jax.Array, alpha: float | jax.Array) -> jax.Array:
@@ -67,6 +91,56 @@ def ranks(log_p2value: jax.Array, log_possibility: jax.Array, inserted_at: jax.A
     return jnp.where(filled, jnp.zeros_like(slots).at[order].set(slots + 1), 0)
 
 
+def reranked(
+    rank: jax.Array,
+    log_p2value: jax.Array,
+    log_possibility: jax.Array,
+    inserted_at: jax.Array,
+    filled: jax.Array,
+    changed: jax.Array,
+) -> jax.Array:
+    """What :func:`ranks` gives, from the ``rank`` before the keys of slots ``changed [n]`` int, and no others, changed.
+
+    The old order is kept but for the changed slots, which are sorted among themselves and found a place by bisection:
+    O(C + n log C) instead of a sort of all. Slots out of range, unfilled or named twice do no harm.
+    """
+    capacity = filled.shape[0]
+    slots = jnp.arange(capacity, dtype=jnp.int32)
+    moved = keep_last(changed, capacity)
+    moved = jnp.where(filled.at[moved].get(mode="fill", fill_value=False), moved, capacity)
+    stays = filled.at[moved].set(False, mode="drop")
+    order = jnp.full(capacity, capacity).at[jnp.where(filled, rank - 1, capacity)].set(slots, mode="drop")
+    ahead = jnp.cumsum(stays.at[order].get(mode="fill", fill_value=False), dtype=jnp.int32)
+    kept = jnp.zeros_like(slots).at[order].set(ahead, mode="drop")  # rank among those that stay
+    rest = jnp.full(capacity, capacity).at[jnp.where(stays, kept - 1, capacity)].set(slots, mode="drop")
+
+    def keys(slot: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        worst = jnp.inf
+        return (
+            -log_p2value.at[slot].get(mode="fill", fill_value=-worst),
+            -log_possibility.at[slot].get(mode="fill", fill_value=-worst),
+            jnp.where(slot < capacity, -inserted_at.at[slot].get(mode="clip"), _LAST),
+        )
+
+    *mine, moved = lax.sort((*keys(moved), moved), num_keys=3)
+
+    def halve(_: int, bounds: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        low, high = bounds
+        middle = (low + high) // 2
+        before, equal = jnp.zeros_like(middle, bool), jnp.ones_like(middle, bool)
+        for theirs, own in zip(keys(rest.at[middle].get(mode="clip")), mine, strict=True):
+            before, equal = before | (equal & (theirs < own)), equal & (theirs == own)
+        open_ = low < high
+        return jnp.where(open_ & before, middle + 1, low), jnp.where(open_ & ~before, middle, high)
+
+    bounds = (jnp.zeros_like(moved), jnp.full_like(moved, jnp.sum(stays)))
+    place, _ = lax.fori_loop(0, capacity.bit_length() + 1, halve, bounds)
+    entering = jnp.zeros_like(slots).at[jnp.where(moved < capacity, place, capacity)].add(1, mode="drop")
+    shifted = kept + jnp.cumsum(entering, dtype=jnp.int32).at[kept - 1].get(mode="clip")
+    new = jnp.where(stays, shifted, 0)
+    return new.at[moved].set(place + jnp.arange(moved.shape[0], dtype=jnp.int32) + 1, mode="drop")
+
+
 def priorities(
     log_p2value: jax.Array,
     rank: jax.Array,
@@ -75,12 +149,15 @@ def priorities(
     scheme: Scheme = "rank",
     omega: float = 0.7,
     uniform_mix: float = 0.0,
+    rounds: jax.Array | None = None,
+    age_decay: float = 0.0,
 ) -> jax.Array:
     """Unnormalised sampling probabilities, ``[C]`` float32, 0 where not filled.
 
     ``rank``: ``(1 / rank)**omega``; ``proportional``: ``P2Value**omega``, scaled so that the greatest is 1 (no P2Value
     is too small); ``uniform``: 1. ``uniform_mix`` is the share of draws made uniformly instead. All 0 where every
-    P2Value is 0 and nothing is mixed in.
+    P2Value is 0 and nothing is mixed in. With ``age_decay`` above 0 the priority of a program falls by a factor of e
+    in so many rounds (``rounds`` int32, when each was written; measured from the newest, before mixing).
     """
     if scheme == "uniform" or omega == 0:
         values = jnp.ones_like(log_p2value)
@@ -89,6 +166,9 @@ def priorities(
     else:
         greatest = jnp.max(jnp.where(filled, log_p2value, -jnp.inf))
         values = jnp.exp(omega * (log_p2value - jnp.where(jnp.isfinite(greatest), greatest, 0.0)))
+    if age_decay > 0 and rounds is not None:
+        newest = jnp.max(jnp.where(filled, rounds, -_LAST))
+        values = values * jnp.exp((rounds - newest) / age_decay)
     values = jnp.where(filled, values, 0.0)
     if uniform_mix == 0:
         return values

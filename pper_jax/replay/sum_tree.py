@@ -84,13 +84,16 @@ def build(priorities: jax.Array, arity: int | None = None) -> SumTree:
     return replace(tree, nodes=jnp.concatenate([jnp.zeros(tree.arity - 1), *_levels(leaves, tree.arity)]))
 
 
-def update(tree: SumTree, indices: jax.Array, priorities: jax.Array) -> SumTree:
+def update(tree: SumTree, indices: jax.Array, priorities: jax.Array, *, debug: bool = False) -> SumTree:
     """Set leaves ``indices [n]`` (int) to ``priorities [n]``; of several values for one leaf the last counts.
 
     Indices outside ``0 .. capacity - 1``, negative ones too, are ignored. NaN and negative priorities count as 0, those
-    above 2**100 (infinity too) as 2**100, those under 2**-100 as 0. Under ``checkify`` NaN, infinite and negative
-    priorities are an error instead. Raises ValueError for more than 2**24 indices.
+    above 2**100 (infinity too) as 2**100, those under 2**-100 as 0. With ``debug`` NaN, infinite and negative
+    priorities are an error instead, thrown by ``jax.experimental.checkify``, which must wrap the call. Raises ValueError for more than 2**24 indices.
     """
+    if debug:
+        sound = jnp.isfinite(priorities) & (jnp.asarray(priorities) >= 0)
+        checkify.check(jnp.all(sound), "priorities must be finite and not negative")
     indices, arity, count = jnp.asarray(indices), tree.arity, jnp.shape(indices)[0]
     if count > MAX_BATCH:
         raise ValueError(f"an update of {count} leaves is more than {MAX_BATCH}; split it")
@@ -171,23 +174,24 @@ def sample(
 def targets(total: jax.Array, key: jax.Array, n: int, *, stratified: bool) -> tuple[jax.Array, jax.Array]:
     """Random points ``[n]`` of ``[0, total)`` as sums of two float32 (high, low); one in each ``n``-th if stratified.
 
-    Every product is of two 12-bit numbers, so it is exact and the bits do not depend on what the compiler fuses.
+    Every product is of two 12-bit numbers, so it is exact and the bits do not depend on what the compiler fuses; sums
+    are rounded only where that is below 2**-24 of a stratum.
     """
     words = jax.random.key_data(jax.random.split(key, n))  # both words of each block; the key's kind gives 2 or 4
     first, second = words[:, 0] ^ words[:, 1], words[:, 1]
     digits = [_digit(first, 20, 2.0**-12), _digit(first, 8, 2.0**-24)]
     digits += [_digit(second, 20, 2.0**-36), _digit(second, 8, 2.0**-48)]
     if stratified:
-        stratum = jnp.arange(n, dtype=jnp.uint32)
-        digits = [_digit(stratum, 12, 4096.0)] * (n > 4096) + [_digit(stratum, 0, 1.0), *digits]
-        total = total / n
-    coarse = lax.bitcast_convert_type(lax.bitcast_convert_type(total, jnp.uint32) & jnp.uint32(0xFFFFF000), jnp.float32)
-    high = low = jnp.zeros(n)
-    for digit in digits:
-        for factor in (coarse, total - coarse):
-            high, error = _two_sum(high, digit * factor)
-            low += error
-    return _two_sum(high, low)
+        stratum, total = jnp.arange(n, dtype=jnp.uint32), total / n
+        digits = [_digit(stratum, 0, 1.0), *digits]
+        if n > 4096:
+            digits = [_digit(stratum, 12, 4096.0), *digits]
+    a, b, c, d = digits[:4]
+    bits = lax.bitcast_convert_type(total, jnp.uint32) & jnp.uint32(0xFFFFF000)
+    coarse = lax.bitcast_convert_type(bits, jnp.float32)
+    fine = total - coarse
+    high, low = _two_sum(a * coarse, a * fine + b * coarse)
+    return _two_sum(high, low + ((b * fine + c * coarse) + (c * fine + d * coarse)))
 
 
 def descend(
@@ -281,8 +285,5 @@ def _two_sum(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 def _sound(priorities: jax.Array) -> jax.Array:
     priorities = jnp.asarray(priorities, jnp.float32)
-    checkify.debug_check(
-        jnp.all(jnp.isfinite(priorities) & (priorities >= 0)), "priorities must be finite and not negative"
-    )
     # NaN fails every comparison, so it ends as 0.
     return jnp.where(priorities >= MIN_PRIORITY, jnp.minimum(priorities, MAX_PRIORITY), 0.0)

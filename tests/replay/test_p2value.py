@@ -189,3 +189,44 @@ def test_proportional_sampling_by_the_geomean_is_nearly_uniform():
         log_p2value(log_p, s["pass_rate"], 0.8), np.zeros(3000, int), full(3000), scheme="proportional", omega=1.0
     )
     assert effective_sample_size(found) > 0.9
+
+
+# ---------------------------------------------------------------- a task's programs, age, and an order that is kept
+
+
+def test_task_softmax_is_the_share_among_the_filled_programs_of_a_task():
+    logprob, task = column([-1.0, -2.0, -500.0, -501.0, -3.0]), np.array([7, 7, 2, 2, 7], np.int32)
+    filled = np.array([True, True, True, True, False])
+    found = np.exp(log_possibility(logprob, np.ones(5, np.int32), filled, task, possibility="task_softmax"))
+    first = 1 / (1 + math.exp(-1))
+    np.testing.assert_allclose(found, [first, 1 - first, first, 1 - first, 0], rtol=1e-5)
+
+
+def test_age_decay_divides_the_priority_by_e_every_so_many_rounds():
+    value, rank, rounds = np.zeros(3, np.float32), np.array([1, 1, 0]), np.array([5, 3, 9], np.int32)
+    found = priorities(value, rank, np.array([True, True, False]), omega=1.0, rounds=rounds, age_decay=2.0)
+    np.testing.assert_allclose(found, [1, math.exp(-1), 0], rtol=1e-6)  # the unfilled slot's round plays no part
+    np.testing.assert_array_equal(priorities(value, rank, full(3), omega=1.0, rounds=rounds), [1, 1, 1])
+
+
+keys = st.tuples(st.sampled_from([-math.inf, -1.0, -0.5, 0.0]), st.sampled_from([-9.0, -1.0, 0.0]))
+reranked = jax.jit(p2value.reranked)
+
+
+@given(
+    st.lists(st.tuples(keys, st.booleans()), min_size=SIZE, max_size=SIZE),
+    st.permutations(range(SIZE)),
+    st.lists(st.tuples(st.integers(-2, SIZE + 2), keys), min_size=4, max_size=4),
+)
+@settings(max_examples=80, deadline=None, derandomize=True)
+def test_keeping_the_order_gives_the_ranks_of_a_sort_from_scratch(rows, ages, changes):
+    both, filled = zip(*rows, strict=True)
+    value, log_p = (column(x) for x in zip(*both, strict=True))
+    ages, filled = np.array(ages, np.int32), np.array(filled)
+    before = ranks(value, log_p, ages, filled)
+    for slot, (new_value, new_log_p) in changes:
+        if 0 <= slot < SIZE:
+            value[slot], log_p[slot] = new_value, new_log_p
+    changed = np.array([slot for slot, _ in changes], np.int32)
+    found = reranked(before, value, log_p, ages, filled, changed)
+    np.testing.assert_array_equal(found, ranks(value, log_p, ages, filled))
