@@ -81,7 +81,7 @@ def build(priorities: jax.Array, arity: int | None = None) -> SumTree:
     """The tree over ``priorities [capacity]`` (made sound as in :func:`update`), in one pass over all nodes."""
     tree = init(priorities.shape[0], arity)
     leaves = jnp.pad(_sound(priorities), (0, tree.arity**tree.depth - tree.capacity))
-    return replace(tree, nodes=jnp.concatenate([jnp.zeros(tree.arity - 1), *_levels(leaves, tree.arity)]))
+    return replace(tree, nodes=jnp.concatenate([jnp.zeros(tree.arity - 1), *levels(leaves, tree.arity)]))
 
 
 def update(tree: SumTree, indices: jax.Array, priorities: jax.Array, *, debug: bool = False) -> SumTree:
@@ -89,7 +89,8 @@ def update(tree: SumTree, indices: jax.Array, priorities: jax.Array, *, debug: b
 
     Indices outside ``0 .. capacity - 1``, negative ones too, are ignored. NaN and negative priorities count as 0, those
     above 2**100 (infinity too) as 2**100, those under 2**-100 as 0. With ``debug`` NaN, infinite and negative
-    priorities are an error instead, thrown by ``jax.experimental.checkify``, which must wrap the call. Raises ValueError for more than 2**24 indices.
+    priorities are an error instead, thrown by ``jax.experimental.checkify``, which must wrap the call. Raises
+    ValueError for more than 2**24 indices.
     """
     if debug:
         sound = jnp.isfinite(priorities) & (jnp.asarray(priorities) >= 0)
@@ -118,7 +119,7 @@ def update(tree: SumTree, indices: jax.Array, priorities: jax.Array, *, debug: b
     node = leaf + tree.first_leaf - (arity - 1)
     nodes, _ = lax.fori_loop(0, tree.depth - dense, level, (nodes, node))
     lowest = lax.dynamic_slice(nodes, (_place(dense, arity),), (arity**dense,))
-    above = _levels(lowest, arity)[:-1]
+    above = levels(lowest, arity)[:-1]
     if above:
         nodes = nodes.at[arity - 1 : _place(dense, arity)].set(jnp.concatenate(above))
     return replace(tree, nodes=nodes)
@@ -154,12 +155,9 @@ def sample(
         raise ValueError(f"a draw is exact or dithered and of at most {MAX_BATCH} leaves, not {target!r} and {n}")
 
     def draw(tree: SumTree) -> jax.Array:
-        high, low = targets(total(tree), key, n, stratified=stratified)
-        # NaN goes down with an empty tree: asking for the total again at the end would keep the old tree alive, and
-        # make a scan of draws and updates copy it each step.
-        start = (jnp.zeros(n, jnp.int32), jnp.where(total(tree) > 0, high, jnp.nan), low)
         rows = tree.nodes.reshape(-1, tree.arity)
-        node, high, _ = descend(rows, start, tree.depth, halfway=tree.depth // 2 if target == "dithered" else None)
+        down = start(tree, key, n, stratified=stratified)
+        node, high, _ = descend(rows, down, tree.depth, halfway=tree.depth // 2 if target == "dithered" else None)
         return jnp.where(jnp.isnan(high), -1, node + tree.arity - 1 - tree.first_leaf)
 
     if filled is None:
@@ -169,6 +167,16 @@ def sample(
         return draw(build(filled.astype(jnp.float32), tree.arity))
 
     return lax.cond(total(tree) > 0, lambda: draw(tree), even)
+
+
+def start(tree: SumTree, key: jax.Array, n: int, *, stratified: bool) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Root, high and low word of ``n`` random targets, each ``[n]``: where :func:`descend` begins.
+
+    NaN goes down an empty tree: asking for the total again at the end would keep the old tree alive, and make a scan
+    of draws and updates copy it each step.
+    """
+    high, low = targets(total(tree), key, n, stratified=stratified)
+    return jnp.zeros(n, jnp.int32), jnp.where(total(tree) > 0, high, jnp.nan), low
 
 
 def targets(total: jax.Array, key: jax.Array, n: int, *, stratified: bool) -> tuple[jax.Array, jax.Array]:
@@ -230,6 +238,14 @@ def descend(
     return lax.fori_loop(0, depth, level, start)
 
 
+def levels(leaves: jax.Array, arity: int) -> list[jax.Array]:
+    """The levels of the tree over ``leaves [K**depth]``, the root first."""
+    levels = [leaves]
+    while levels[-1].size > 1:
+        levels.append(_sum(levels[-1].reshape(-1, arity)))
+    return levels[::-1]
+
+
 def keep_last(indices: jax.Array, capacity: int) -> jax.Array:
     """``indices [n]`` with ``capacity`` in place of those out of range and of all but the last of equal ones; int32.
 
@@ -253,14 +269,6 @@ def _depth(capacity: int, arity: int) -> int:
 def _place(level: int, arity: int) -> int:
     """Where in the array the first node of ``level`` is."""
     return arity - 1 + (arity**level - 1) // (arity - 1)
-
-
-def _levels(leaves: jax.Array, arity: int) -> list[jax.Array]:
-    """The levels of the tree over ``leaves [K**depth]``, the root first."""
-    levels = [leaves]
-    while levels[-1].size > 1:
-        levels.append(_sum(levels[-1].reshape(-1, arity)))
-    return levels[::-1]
 
 
 def _sum(values: jax.Array) -> jax.Array:

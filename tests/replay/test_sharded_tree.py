@@ -1,0 +1,73 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from replay_stand_ins import chi_square_deviates
+
+from pper_jax.errors import UserError
+from pper_jax.replay import sharded, sum_tree
+from pper_jax.sharding import make_mesh
+
+CAPACITY, BATCH = 300, 64
+LEAVES = (np.random.default_rng(1).random(CAPACITY) ** 3).astype(np.float32)
+update = jax.jit(sharded.update)
+sample = jax.jit(sharded.sample, static_argnames=("n", "stratified", "target"))
+one_update = jax.jit(sum_tree.update)
+one_sample = jax.jit(sum_tree.sample, static_argnames=("n", "stratified", "target"))
+
+
+def mesh_of(devices: int):
+    return make_mesh(devices=jax.devices()[:devices])
+
+
+@pytest.mark.parametrize("devices", [1, 2, 8])
+def test_any_number_of_devices_draws_the_indices_of_one_tree(devices):
+    tree, one = sharded.build(jnp.asarray(LEAVES), mesh_of(devices), arity=4), sum_tree.build(LEAVES, 4)
+    where = jnp.array([0, 299, 299, 5, 300, -1, 511])
+    values = jnp.array([9.0, 1.0, 7.0, jnp.nan, 50.0, 50.0, 50.0])
+    for step in range(2):
+        for stratified, target in ((True, "exact"), (False, "exact"), (True, "dithered")):
+            drawn = sample(tree, jax.random.key(step), n=BATCH, stratified=stratified, target=target)
+            alone = one_sample(one, jax.random.key(step), n=BATCH, stratified=stratified, target=target)
+            np.testing.assert_array_equal(drawn, alone)
+        tree, one = update(tree, where, values), one_update(one, where, values)
+        np.testing.assert_array_equal(tree.priorities, one.priorities)
+    assert len(tree.subtrees.nodes.sharding.device_set) == devices
+
+
+def test_sharded_draws_follow_the_priorities():
+    tree = sharded.build(jnp.asarray(LEAVES[:64] + 0.1), mesh_of(8), arity=4)
+    drawn = np.asarray(sample(tree, jax.random.key(0), n=2**17, stratified=False))
+    p = np.asarray(tree.priorities, np.float64)
+    assert chi_square_deviates(np.bincount(drawn, minlength=64), p / p.sum()) < 4
+    p[3] *= 1.2
+    assert chi_square_deviates(np.bincount(drawn, minlength=64), p / p.sum()) > 4
+
+
+def test_nothing_is_drawn_from_an_empty_tree():
+    tree = sharded.build(jnp.zeros(CAPACITY), mesh_of(2), arity=4)
+    assert (np.asarray(sample(tree, jax.random.key(0), n=8)) == -1).all()
+
+
+def test_leaves_saved_on_eight_devices_draw_the_same_on_two():
+    eight = update(sharded.build(jnp.asarray(LEAVES), mesh_of(8), arity=4), jnp.arange(9), jnp.ones(9))
+    two = sharded.build(jnp.asarray(np.asarray(eight.priorities)), mesh_of(2), arity=4)
+    key = jax.random.key(5)
+    np.testing.assert_array_equal(sample(two, key, n=BATCH), sample(eight, key, n=BATCH))
+
+
+def test_a_draw_takes_two_collectives_of_few_bytes_and_an_update_none():
+    tree = sharded.build(jnp.asarray(LEAVES), mesh_of(8), arity=4)
+    key, where = jax.random.key(0), jnp.arange(8)
+    draw = sample.lower(tree, key, n=BATCH).compile().as_text()
+    found = [line for line in draw.splitlines() if " all-" in line or "collective-" in line or "reduce-scatter" in line]
+    assert sum(" all-gather(" in line and "f32[16]" in line for line in found) == 1  # 16 subtrees: 64 bytes
+    assert sum(" all-reduce(" in line and f"s32[{BATCH}]" in line for line in found) == 1  # 4 bytes a draw
+    assert len(found) == 2
+    text = update.lower(tree, where, jnp.ones(8)).compile().as_text()
+    assert not [word for word in (" all-", "collective-", "reduce-scatter") if word in text]
+
+
+def test_devices_that_no_level_can_be_shared_by_are_refused():
+    with pytest.raises(UserError, match="cannot be split over the 3 devices"):
+        sharded.build(jnp.asarray(LEAVES), mesh_of(3), arity=4)
