@@ -122,7 +122,8 @@ def set_up(
     """A race's model, prompts and EOS ids.
 
     A model with random weights gets random prompts, and in the workload ``"eos"`` an output row for EOS that ends
-    greedy programs after about a sixth of ``limit`` tokens; a beam's row, which needs k programs, takes longer. The demo model gets tasks of micro_python and its own EOS.
+    greedy programs after about a third of ``limit`` tokens; a beam's row, which needs k programs, takes
+    longer. The demo model gets tasks of micro_python and its own EOS.
 
     Args:
         name: of ``MODELS``.
@@ -155,7 +156,7 @@ def set_up(
 
 
 def eos_scale(module: CausalLM, params: Params, prompts: Sequence[Sequence[int]], limit: int) -> float:
-    """What to multiply the EOS's output row by so that greedy programs have about ``limit / 6`` tokens on average.
+    """What to multiply the EOS's output row by so that greedy programs have about ``limit / 3`` tokens on average.
 
     The row is random, so its logit has mean 0 and a spread that grows with the factor; no program holds an EOS before
     its end, so nothing else changes. The prompts are decoded greedily without EOS, and the factor is found by
@@ -181,5 +182,5 @@ def eos_scale(module: CausalLM, params: Params, prompts: Sequence[Sequence[int]]
     low, high = 0.0, 100.0
     for _ in range(40):
         middle = (low + high) / 2
-        low, high = (middle, high) if mean_length(middle) > limit / 6 else (low, middle)
+        low, high = (middle, high) if mean_length(middle) > limit / 3 else (low, middle)
     return high
