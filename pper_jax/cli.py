@@ -15,6 +15,7 @@ from typing import Any
 
 from pper_jax import __version__
 from pper_jax.errors import RunFailure, UserError
+from pper_jax.folders import cache_folder
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -415,6 +416,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of `pper`; returns the exit code."""
     args = parse(argv)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # what XLA compiled is kept for the next call; read when jax is first imported
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_folder() / "compiled"))
     try:
         return int(args.function(args))
     except UserError as error:

@@ -149,6 +149,7 @@ def sample_tasks(
         names=[f"task {tasks[i].task_id}" for i in todo],
         key=key,
         prompt_ids=todo,
+        reproducible=True,  # a run that was interrupted ends with the same bytes as one that was not
     )
     repeated = 0
     with Progress(label, len(tasks), done=len(tasks) - len(todo), unit="tasks") as progress:

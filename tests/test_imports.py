@@ -12,6 +12,7 @@ PACKAGE = ROOT / "pper_jax"
 # A room may import rooms of lower rank, and itself.
 RANKS = {
     "errors": 0,
+    "folders": 0,
     "types": 0,
     "config": 1,
     "execution": 1,

@@ -81,8 +81,10 @@ class PperRunner:
 
     def prepare(self, job: Job) -> None:
         """Load the model."""
+        from pper_jax.decode import lay_out
+
         self.job = job
-        self.module, self.params = _load_jax(job)
+        self.module, self.params = lay_out(*_load_jax(job))
 
     def run(self) -> list[list[Program]]:
         """Stream all prompts through the engine."""
@@ -101,6 +103,11 @@ class PperRunner:
 
 class GatherRunner(PperRunner):
     """A plain JAX beam search that replicates prompts and gathers its whole cache (``bench.gather``)."""
+
+    def prepare(self, job: Job) -> None:
+        """Load the model, in its plain layout."""
+        self.job = job
+        self.module, self.params = _load_jax(job)
 
     def run(self) -> list[list[Program]]:
         """Batch after batch."""

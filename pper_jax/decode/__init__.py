@@ -4,7 +4,7 @@ from pper_jax.decode.beam import BeamConfig, beam_search
 from pper_jax.decode.cache import init_cache
 from pper_jax.decode.distinct import distinct
 from pper_jax.decode.diverse import DiverseBeamConfig
-from pper_jax.decode.engine import cache_bytes, decode_prompts
+from pper_jax.decode.engine import cache_bytes, decode_prompts, lay_out
 from pper_jax.decode.prompts import HostProgram, pack_prompts, prompts_from_padded, to_host
 from pper_jax.decode.sample import SampleConfig, sample
 from pper_jax.decode.score import score
@@ -33,6 +33,7 @@ __all__ = [
     "inclusion_log_probability",
     "inclusion_weights",
     "init_cache",
+    "lay_out",
     "pack_prompts",
     "prompts_from_padded",
     "sample",

@@ -15,9 +15,7 @@ from flax import linen as nn
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from pper_jax.decode.beam import BeamConfig
-from pper_jax.decode.method import Method
 from pper_jax.decode.prompts import HostProgram, pack_prompts, to_host
-from pper_jax.decode.sample import SampleConfig
 from pper_jax.decode.segments import Batch, advance_until, begin, grow, rooms
 from pper_jax.errors import UserError
 from pper_jax.models import CausalLM, decode_layout
@@ -58,7 +56,7 @@ def decode_prompts(
         batch_size: rows of every device call, filled up with idle ones where prompts are few.
         buckets: padded prompt lengths; a longer prompt is padded to the longest one the model has room for.
         names: what error messages call the prompts, such as task ids; their numbers if absent.
-        key: one typed key; needed for a ``SampleConfig`` with a temperature.
+        key: one typed key; needed for a method with a temperature.
         prompt_ids: what the key is folded with, so that a prompt's draws do not depend on the list; default its index.
         mesh: split the rows over its ``data`` axis; ``params`` keep the sharding they have.
         reproducible: keep the cache at its full size and the buckets apart, so that sums are added in the same order
@@ -76,7 +74,7 @@ def decode_prompts(
         raise UserError(f"batch_size must be >= 1, not {batch_size}.")
     if mesh is not None and batch_size % mesh.shape["data"]:
         raise UserError(f"batch_size {batch_size} must be a multiple of the mesh's data axis ({mesh.shape['data']}).")
-    if isinstance(config, SampleConfig) and config.temperature > 0 and key is None:
+    if getattr(config, "temperature", 0) > 0 and key is None:
         raise UserError("sampling with a temperature needs a key; pass key=jax.random.key(seed).")
     if isinstance(config, BeamConfig):
         config.check_vocabulary(module.config.vocab_size)
@@ -90,7 +88,7 @@ def decode_prompts(
     sizes = rooms(config.max_new_tokens)[-1 if reproducible else 0 :]
 
     def results() -> Iterator[tuple[int, list[HostProgram]]]:
-        model, weights = _lay_out(module, params, mesh)
+        model, weights = lay_out(module, params, mesh)
         for bucket, waiting in _streams(groups, 1 if reproducible else batch_size):
             stream = _Stream(model, weights, config, batch_size, bucket, sizes, key, mesh)
             try:
@@ -132,9 +130,14 @@ def _streams(groups: Mapping[int, list[_Waiting]], least: int) -> Iterator[tuple
             yield bucket, waiting
 
 
-def _lay_out(module: nn.Module, params: Params, mesh: Mesh | None) -> tuple[nn.Module, Params]:
-    """On CPU the weights in the layout that suits few rows; elsewhere as they are."""
-    if jax.default_backend() != "cpu" or mesh is not None or not isinstance(module, CausalLM):
+def lay_out(module: nn.Module, params: Params, mesh: Mesh | None = None) -> tuple[nn.Module, Params]:
+    """The model as ``decode_prompts`` wants it: on CPU in ``decode_layout``, elsewhere as it is.
+
+    ``decode_prompts`` does this on each call; who calls it often with the same weights may do it once. Twice does no
+    harm.
+    """
+    plain = isinstance(module, CausalLM) and module.config.column_blocks == 1
+    if jax.default_backend() != "cpu" or mesh is not None or not plain:
         return module, params
     model, weights = decode_layout(module, jax.tree.map(np.asarray, params))  # on the host: nothing to compile
     return model, jax.device_put(jax.tree.map(np.ascontiguousarray, weights))
@@ -166,7 +169,7 @@ class _Stream:
         self,
         module: nn.Module,
         params: Params,
-        method: Method,
+        method: Any,
         rows: int,
         bucket: int,
         sizes: Sequence[int],
@@ -258,7 +261,7 @@ class _Compiled:
 
 
 @lru_cache(maxsize=64)
-def _compiled(module: nn.Module, method: Method, options: tuple[tuple[str, str], ...]) -> _Compiled:
+def _compiled(module: nn.Module, method: Any, options: tuple[tuple[str, str], ...]) -> _Compiled:
     def shapes(params: Params, keys: jax.Array | None, bucket: int, room: int, rows: int) -> Batch:
         prompts = Prompts(jnp.zeros((rows, bucket), jnp.int32), jnp.ones(rows, jnp.int32))
         return grow(begin(module, params, prompts, keys, method), room)

@@ -61,12 +61,14 @@ class HostProgram:
         logprob: sum of ``token_logprobs`` (natural log).
         token_logprobs: one a token.
         finished: True when it ended with an EOS or a stop suffix rather than at the length limit.
+        score: what the method ranks by, such as the log-probability over length**length_penalty.
     """
 
     tokens: tuple[int, ...]
     logprob: float
     token_logprobs: tuple[float, ...]
     finished: bool
+    score: float
 
 
 def to_host(programs: Programs) -> list[list[HostProgram]]:
@@ -79,6 +81,7 @@ def to_host(programs: Programs) -> list[list[HostProgram]]:
                 logprob=float(host.logprob[row, slot]),
                 token_logprobs=tuple(host.token_logprobs[row, slot, :length].tolist()),
                 finished=bool(host.finished[row, slot]),
+                score=float(host.logprob[row, slot] if host.score is None else host.score[row, slot]),
             )
             for slot, length in enumerate(lengths)
             if length > 0

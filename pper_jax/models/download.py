@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import subprocess
 import sys
 import tempfile
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pper_jax.errors import RunFailure, UserError
+from pper_jax.folders import cache_folder
 from pper_jax.models.checkpoints import load_model, save_model
 
 
@@ -41,10 +41,9 @@ EMBEDDED = {"micro": "the demo model, 2.0 M parameters, made by `pper pretrain c
 ASSETS = Path(__file__).parent.parent / "assets"
 
 
-def cache_folder() -> Path:
-    """Where fetched models live: ``pper_jax/models`` in ``$PPER_CACHE``, ``$XDG_CACHE_HOME`` or ``~/.cache``."""
-    root = os.environ.get("PPER_CACHE") or os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(root).expanduser() / "pper_jax" / "models"
+def models_folder() -> Path:
+    """Where fetched models live."""
+    return cache_folder() / "models"
 
 
 def list_models() -> list[dict[str, Any]]:
@@ -54,7 +53,7 @@ def list_models() -> list[dict[str, Any]]:
         for name, about in EMBEDDED.items()
     ]
     for name, model in PUBLIC_MODELS.items():
-        path = cache_folder() / name
+        path = models_folder() / name
         rows.append(
             {
                 "name": name,
@@ -79,7 +78,7 @@ def resolve_model(name_or_path: str | Path) -> Path:
     if name in EMBEDDED:
         return ASSETS / name
     if name in PUBLIC_MODELS:
-        if _is_there(cached := cache_folder() / name):
+        if _is_there(cached := models_folder() / name):
             return cached
         raise UserError(f"{name}: not fetched yet; run `pper models get {name}` first.")
     raise UserError(
@@ -98,7 +97,7 @@ def get_model(name: str, *, progress: Callable[[str], None] = print) -> Path:
     """
     if name not in PUBLIC_MODELS:
         raise UserError(f"{name}: no model of that name; known are {', '.join([*EMBEDDED, *PUBLIC_MODELS])}.")
-    model, target = PUBLIC_MODELS[name], cache_folder() / name
+    model, target = PUBLIC_MODELS[name], models_folder() / name
     if _is_there(target):
         progress(f"{name}: already in {target}")
         return target

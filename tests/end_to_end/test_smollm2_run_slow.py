@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from killing import PHASES, finish, kill_in, summary
 
-from pper_jax.models.download import cache_folder
+from pper_jax.models.download import models_folder
 from pper_jax.tasks.convert import convert
 
 ROOT = Path(__file__).resolve().parents[2]
 MBPP = Path(os.environ.get("PPER_SHARED_DATA", ROOT.parent / "shared" / "data")) / "mbpp" / "mbpp.jsonl"
-MODEL = cache_folder() / "smollm2-135m-instruct"
+MODEL = models_folder() / "smollm2-135m-instruct"
 
 pytestmark = [
     pytest.mark.slow,

@@ -113,4 +113,4 @@ def test_names_and_paths(tmp_path, monkeypatch):
         get_model("gpt5")
     monkeypatch.delenv("PPER_CACHE", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
-    assert download.cache_folder() == Path("/xdg/pper_jax/models")
+    assert download.models_folder() == Path("/xdg/pper_jax/models")
