@@ -90,6 +90,36 @@ class ReplaySection:
     store: Literal["all", "failed", "solved"] = "all"
     target: Literal["exact", "dithered"] = "exact"
     age_decay: float = 0.0
+    replacement: bool = True
+    dedup: bool = False
+    task_cap: int = 0
+    evict: Literal["oldest", "lowest"] = "oldest"
+    preset: Literal["none", "paper", "safe"] = "none"
+
+
+# What a preset says where a configuration does not: the paper's algorithm as published, and one that avoids what is
+# known to go wrong with it (few programs drawn, copies, one task above all).
+REPLAY_PRESETS: dict[str, dict[str, Any]] = {
+    "none": {},
+    "paper": {"possibility": "joint", "scheme": "rank", "omega": 1.0, "uniform_mix": 0.0, "beta": 0.0, "store": "all"},
+    "safe": {
+        "possibility": "geomean",
+        "scheme": "rank",
+        "omega": 0.7,
+        "uniform_mix": 0.1,
+        "beta": 0.5,
+        "dedup": True,
+        "task_cap": 16,
+        "store": "all",
+    },
+}
+
+
+def with_preset(data: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's plain data with the keys that ``replay.preset`` names filled in below those that are given."""
+    section = data.get("replay")
+    preset = REPLAY_PRESETS.get(str(section.get("preset"))) if isinstance(section, Mapping) else None
+    return {**data, "replay": {**preset, **section}} if preset and isinstance(section, Mapping) else dict(data)
 
 
 @dataclass(frozen=True)
@@ -148,7 +178,7 @@ class RunConfig:
     def __post_init__(self) -> None:
         """Check ranges; the sentences name the key as the YAML does."""
         _at_least(self, 0, "seed", "rounds", "train.steps", "beam.length_penalty", "replay.omega", "replay.beta")
-        _at_least(self, 0, "replay.age_decay")
+        _at_least(self, 0, "replay.age_decay", "replay.task_cap")
         _at_least(self, 0, "optimizer.warmup_steps", "optimizer.weight_decay", "tasks.train.count")
         _at_least(
             self, 1, "beam.width", "beam.max_new_tokens", "beam.batch_size", "evaluation.width", "train.batch_size"
@@ -292,7 +322,7 @@ def load_config(cls: type[T], path: str | Path, overrides: Sequence[str] = ()) -
     Raises:
         UserError: unreadable file, bad YAML (with its line), unknown key (with its path), wrong type, out of range.
     """
-    return from_dict(cls, apply_overrides(load_yaml(path), overrides))
+    return from_dict(cls, with_preset(apply_overrides(load_yaml(path), overrides)))
 
 
 def dump_yaml(config: Any) -> str:

@@ -66,7 +66,7 @@ def make_learn_step(
 
 def replay_config(config: RunConfig) -> replay.ReplayConfig:
     """The replay room's configuration; modes ``uniform`` and ``none`` draw every stored program alike."""
-    section: dict[str, Any] = {k: v for k, v in to_dict(config.replay).items() if k != "mode"}
+    section: dict[str, Any] = {k: v for k, v in to_dict(config.replay).items() if k not in ("mode", "preset")}
     if config.replay.mode != "pper":
         section["scheme"] = "uniform"
     return replay.ReplayConfig(max_length=config.train.max_length, **section)

@@ -101,9 +101,10 @@ class Run:
         if not self.folder.tasks.exists():
             write_tasks(self.folder.tasks, [*self.tasks, *(t for tasks in self.held_out.values() for t in tasks)])
         self.checkpoints = Checkpoints(self.folder.checkpoints)
-        restored = self.checkpoints.latest((self.state, self.buffer))
+        restored = self.checkpoints.latest((self.state, replay.to_checkpoint(self.buffer)))
         if restored is not None:
-            (self.state, self.buffer), position = restored
+            (self.state, saved), position = restored
+            self.buffer = replay.from_checkpoint(saved)
             self.position = Position(**position)
             say(f"resuming after round {self.position.round}, training step {self.position.step}")
         self._rewind()
@@ -350,7 +351,7 @@ class Run:
 
     def _checkpoint(self, index: int, step: int) -> None:
         self.position = Position(round=index, step=step)
-        self.checkpoints.save((self.state, self.buffer), {"round": index, "step": step})
+        self.checkpoints.save((self.state, replay.to_checkpoint(self.buffer)), {"round": index, "step": step})
 
     def _rewind(self) -> None:
         """Forget metrics and draws beyond the checkpoint: the resumed run writes the same ones again."""

@@ -6,11 +6,14 @@ from pper_jax.replay.buffer import (
     ReplayConfig,
     ReplayState,
     add,
+    from_checkpoint,
     gather,
     init,
     probabilities,
     refresh,
     sample,
+    stalest,
+    to_checkpoint,
     update,
 )
 from pper_jax.replay.diagnostics import describe
@@ -22,10 +25,13 @@ __all__ = [
     "ReplayState",
     "add",
     "describe",
+    "from_checkpoint",
     "gather",
     "init",
     "probabilities",
     "refresh",
     "sample",
+    "stalest",
+    "to_checkpoint",
     "update",
 ]

@@ -15,11 +15,12 @@ import jax.numpy as jnp
 from flax import struct
 
 from pper_jax.errors import UserError
-from pper_jax.replay import p2value, sum_tree
+from pper_jax.replay import admission, p2value, sum_tree
 from pper_jax.replay.p2value import Possibility, Scheme
 from pper_jax.replay.sum_tree import SumTree, Target
 
 Store = Literal["all", "failed", "solved"]
+Evict = Literal["oldest", "lowest"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class ReplayConfig:
 
     Attributes:
         max_length: tokens a row, prompt included.
-        capacity: slots; when they are full the oldest program makes room.
+        capacity: slots; when they are full a program makes room, see ``evict``.
         alpha: weight of the possibility in P2Value, 0 to 1.
         omega: exponent of the priorities; 0 draws evenly.
         beta: exponent of the importance weights; 0 switches them off.
@@ -39,6 +40,10 @@ class ReplayConfig:
         stratified: one draw from each of ``n`` equal parts of the probability instead of ``n`` independent draws.
         target: ``exact`` or ``dithered`` draws, see :func:`pper_jax.replay.sum_tree.sample`.
         age_decay: rounds in which a program's priority falls by a factor of e; 0 switches it off.
+        replacement: False draws each program at most once a batch (O(capacity), by the Gumbel trick).
+        dedup: a program whose tokens a task has already replaces the one stored.
+        task_cap: programs kept of a task, the newest or the best as ``evict`` says; 0 sets no limit.
+        evict: whether the oldest or that of lowest P2Value makes room.
     """
 
     max_length: int
@@ -53,6 +58,10 @@ class ReplayConfig:
     stratified: bool = True
     target: Target = "exact"
     age_decay: float = 0.0
+    replacement: bool = True
+    dedup: bool = False
+    task_cap: int = 0
+    evict: Evict = "oldest"
 
     def __post_init__(self) -> None:
         for name, least, most in (
@@ -63,12 +72,14 @@ class ReplayConfig:
             ("beta", 0, None),
             ("uniform_mix", 0, 1),
             ("age_decay", 0, None),
+            ("task_cap", 0, None),
         ):
             value = getattr(self, name)
             if not (value >= least and (most is None or value <= most)):
                 limits = f"at least {least}" if most is None else f"between {least} and {most}"
                 raise UserError(f"replay {name} is {value}; it must be {limits}")
-        for name, kind in (("possibility", Possibility), ("scheme", Scheme), ("store", Store), ("target", Target)):
+        kinds = {"possibility": Possibility, "scheme": Scheme, "store": Store, "target": Target, "evict": Evict}
+        for name, kind in kinds.items():
             if getattr(self, name) not in get_args(kind):
                 raise UserError(
                     f"replay {name} is {getattr(self, name)!r}; it must be one of {', '.join(get_args(kind))}"
@@ -210,9 +221,13 @@ def add(state: ReplayState, items: Items, config: ReplayConfig) -> ReplayState:
     if config.store != "all":
         solved = jnp.asarray(items.pass_rate) >= 1
         keep &= solved if config.store == "solved" else ~solved
+    if config.dedup or config.task_cap or config.evict != "oldest":
+        slots = _places(state, items, keep, config)
+        keep = slots < capacity
     order = jnp.cumsum(keep, dtype=jnp.int32) - 1
+    if not (config.dedup or config.task_cap or config.evict != "oldest"):
+        slots = sum_tree.keep_last(jnp.where(keep, (state.inserted + order) % capacity, capacity), capacity)
     kept = jnp.sum(keep, dtype=jnp.int32)
-    slots = sum_tree.keep_last(jnp.where(keep, (state.inserted + order) % capacity, capacity), capacity)
 
     def put(old: jax.Array, new: jax.Array | int) -> jax.Array:
         return old.at[slots].set(jnp.asarray(new, old.dtype), mode="drop")
@@ -225,7 +240,29 @@ def add(state: ReplayState, items: Items, config: ReplayConfig) -> ReplayState:
         times_drawn=put(state.times_drawn, 0),
         inserted=state.inserted + kept,
     )
-    return refresh(state, config)
+    state = refresh(state, config)
+    if not config.task_cap:
+        return state
+    stays = admission.within_cap(state.items.task_index, state.filled, _worth(state, config), config.task_cap)
+    return refresh(replace(state, items=replace(state.items, valid=stays)), config)
+
+
+def _worth(state: ReplayState, config: ReplayConfig) -> jax.Array:
+    """``[C]`` int32; the program of least worth makes room first."""
+    return state.inserted_at if config.evict == "oldest" else -state.rank
+
+
+def _places(state: ReplayState, items: Items, keep: jax.Array, config: ReplayConfig) -> jax.Array:
+    """Slots ``[N]`` of the items to ``keep [N]`` where copies are looked for or the lowest makes room."""
+    capacity = config.capacity
+    held_by = jnp.full(keep.shape, capacity, jnp.int32)
+    if config.dedup and keep.size:
+        old, new = (admission.token_hash(jnp.asarray(x.tokens), jnp.asarray(x.length)) for x in (state.items, items))
+        both = jnp.concatenate([state.items.task_index, jnp.asarray(items.task_index)])
+        hashes = (jnp.concatenate([old[0], new[0]]), jnp.concatenate([old[1], new[1]]))
+        later, held_by = admission.copies(both, hashes, jnp.concatenate([state.filled, keep]), capacity)
+        keep &= ~later
+    return admission.places(keep, held_by, state.filled, _worth(state, config))
 
 
 @partial(jax.jit, static_argnames="config")
@@ -281,14 +318,18 @@ def probabilities(state: ReplayState) -> jax.Array:
 
 @partial(jax.jit, static_argnames=("n", "config"))
 def sample(state: ReplayState, key: jax.Array, n: int, config: ReplayConfig) -> tuple[ReplayState, Draw]:
-    """Draw ``n`` programs with replacement by priority; equal keys give equal draws. Counts them in ``times_drawn``.
+    """Draw ``n`` programs by priority; equal keys give equal draws. Counts them in ``times_drawn``.
+
+    Without replacement a batch larger than the programs that can be drawn is filled up with the index -1.
 
     Where every priority is 0 all stored programs are equally likely. From an empty buffer the indices are -1 and the
     weights 0: such rows train nothing.
     """
-    indices = sum_tree.sample(
-        state.tree, key, n, stratified=config.stratified, target=config.target, filled=state.filled
-    )
+    if config.replacement:
+        how = {"stratified": config.stratified, "target": config.target}
+        indices = sum_tree.sample(state.tree, key, n, **how, filled=state.filled)
+    else:
+        indices = _without_replacement(state, key, n)
     drawn = indices >= 0
     slots = jnp.maximum(indices, 0)
     probability = jnp.where(drawn, probabilities(state)[slots], 0.0)
@@ -303,6 +344,36 @@ def sample(state: ReplayState, key: jax.Array, n: int, config: ReplayConfig) -> 
     )
     times_drawn = state.times_drawn.at[slots].add(drawn.astype(jnp.int32))
     return replace(state, times_drawn=times_drawn), draw
+
+
+def _without_replacement(state: ReplayState, key: jax.Array, n: int) -> jax.Array:
+    """``[n]`` int32 distinct slots, as if drawn one after the other (Gumbel top-k: Kool et al., 1903.06059)."""
+    probability = probabilities(state)
+    scores = jnp.log(probability) + jax.random.gumbel(key, probability.shape)
+    best, slots = jax.lax.top_k(scores, min(n, probability.size))
+    slots = jnp.where(best > -jnp.inf, slots.astype(jnp.int32), -1)
+    return jnp.pad(slots, (0, n - slots.size), constant_values=-1)
+
+
+def stalest(state: ReplayState, n: int) -> jax.Array:
+    """The ``n`` filled slots whose log-probabilities were measured longest ago, ``[n]`` int32; -1 where there are less.
+
+    For a scoring pass now and then over what training has not drawn: score them, :func:`update`, :func:`refresh`.
+    """
+    size = state.filled.shape[0]
+    age = jnp.where(state.filled, state.scored_at, jnp.iinfo(jnp.int32).max)
+    order = jnp.argsort(age, stable=True)[: min(n, size)].astype(jnp.int32)
+    return jnp.pad(jnp.where(state.filled[order], order, -1), (0, n - order.size), constant_values=-1)
+
+
+def to_checkpoint(state: ReplayState) -> ReplayState:
+    """``state`` with the tree's leaves ``[C]`` in its place: what a checkpoint needs, whatever the arity or devices."""
+    return replace(state, tree=state.tree.priorities)
+
+
+def from_checkpoint(saved: ReplayState, arity: int | None = None) -> ReplayState:
+    """The state that :func:`to_checkpoint` was given, bit for bit (``arity`` None: that of the backend)."""
+    return replace(saved, tree=sum_tree.build(saved.tree, arity))  # type: ignore[arg-type]
 
 
 def gather(state: ReplayState, indices: jax.Array) -> Items:

@@ -14,7 +14,7 @@ SIZE = 12
 log_p2value = jax.jit(p2value.log_p2value)
 ranks = jax.jit(p2value.ranks)
 log_possibility = jax.jit(p2value.log_possibility, static_argnames="possibility")
-priorities = jax.jit(p2value.priorities, static_argnames=("scheme", "omega", "uniform_mix"))
+priorities = jax.jit(p2value.priorities, static_argnames=("scheme", "omega", "uniform_mix", "age_decay"))
 
 logs = st.one_of(st.floats(-3000, 0, width=32), st.sampled_from([-math.inf, 0.0, -2000.0, -1e-6]))
 rates = st.one_of(st.floats(0, 1, width=32), st.sampled_from([0.0, 1.0]))

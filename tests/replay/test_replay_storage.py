@@ -1,0 +1,211 @@
+"""What a buffer keeps when it looks for copies, caps tasks or lets the lowest go; and what its steps cost."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from replay_stand_ins import WIDTH, items
+
+from pper_jax import replay
+from pper_jax.config import RunConfig, from_dict, with_preset
+from pper_jax.errors import UserError
+from pper_jax.learn import replay_config
+from pper_jax.replay import admission
+
+CAPACITY, BATCH = 6, 4
+PLAIN = replay.ReplayConfig(max_length=WIDTH, capacity=CAPACITY)
+DEDUP = replace(PLAIN, dedup=True)
+
+
+def stored(state):
+    """(task, first token) -> program id of what is held."""
+    held = np.asarray(state.filled)
+    task, text, program = (
+        np.asarray(x)[held].tolist() for x in (state.items.task_index, state.items.tokens[:, 0], state.items.program_id)
+    )
+    return dict(zip(zip(task, text, strict=True), program, strict=True))
+
+
+def batch_of(rows, first):
+    """``rows``: (task, text, pass rate); the text is the token that fills the row."""
+    task, text, rate = (np.array(x) for x in zip(*rows, strict=True))
+    tokens = np.repeat(text[:, None], WIDTH, axis=1)
+    return items(len(rows), first=first, tokens=tokens, task_index=task, pass_rate=rate, length=[WIDTH] * len(rows))
+
+
+row = st.tuples(st.integers(0, 2), st.integers(0, 5), st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]))
+batches = st.lists(st.lists(row, min_size=BATCH, max_size=BATCH), min_size=1, max_size=5)
+
+
+@given(batches)
+@settings(max_examples=40, deadline=None, derandomize=True)
+def test_a_copy_takes_the_place_of_what_it_copies_and_the_oldest_makes_room(rounds):
+    """The model is a dict in the order of age: a copy moves to its end."""
+    state, model = replay.init(DEDUP), {}
+    for number, rows in enumerate(rounds):
+        state = replay.add(state, batch_of(rows, BATCH * number), DEDUP)
+        new = {}
+        for place, (task, text, _) in enumerate(rows):
+            new.pop((task, text), None)
+            new[task, text] = BATCH * number + place
+        copies = {key: model.pop(key) for key in new if key in model}
+        while len(model) + len(new) > CAPACITY:
+            model.pop(next(iter(model)))
+        assert len(copies) <= len(new)
+        model.update(new)
+        assert stored(state) == model
+    age = np.asarray(state.inserted_at)[np.asarray(state.filled)]
+    assert np.unique(age).size == age.size
+
+
+@given(batches)
+@settings(max_examples=40, deadline=None, derandomize=True)
+def test_the_lowest_makes_room(rounds):
+    """With alpha 0 the P2Value is the pass rate; of equal ones the older is the lower."""
+    config, model = replace(PLAIN, evict="lowest", alpha=0.0), []
+    state = replay.init(config)
+    for number, rows in enumerate(rounds):
+        state = replay.add(state, batch_of(rows, BATCH * number), config)
+        model.sort(key=lambda entry: (entry[0], entry[1]))
+        del model[: max(0, len(model) + BATCH - CAPACITY)]
+        model += [(rate, BATCH * number + place) for place, (_, _, rate) in enumerate(rows)]
+    held = np.asarray(state.items.program_id)[np.asarray(state.filled)]
+    assert sorted(held.tolist()) == sorted(program for _, program in model)
+
+
+def test_of_more_newcomers_than_slots_the_last_stay():
+    for config in (DEDUP, replace(PLAIN, evict="lowest")):
+        state = replay.add(replay.init(config), batch_of([(0, text, 0.5) for text in range(10)], 0), config)
+        assert sorted(stored(state).values()) == [4, 5, 6, 7, 8, 9]
+
+
+@pytest.mark.parametrize(("evict", "kept"), [("oldest", [2, 3, 4, 5]), ("lowest", [0, 3, 4, 5])])
+def test_of_each_task_at_most_so_many_stay_the_newest_or_the_best(evict, kept):
+    config = replace(PLAIN, evict=evict, task_cap=2, alpha=0.0)
+    rows = [(0, 0, 1.0), (0, 1, 0.0), (0, 2, 0.25), (0, 3, 0.5), (1, 4, 0.0), (1, 5, 0.0)]
+    state = replay.add(replay.init(config), batch_of(rows, 0), config)
+    assert sorted(stored(state).values()) == kept
+    np.testing.assert_array_equal(np.asarray(replay.probabilities(state)) > 0, state.filled)
+    state = replay.add(state, batch_of([(2, 6, 0.5)], 6), config)  # takes an empty slot, nothing makes room
+    assert sorted(stored(state).values()) == [*kept, 6]
+
+
+def test_hashes_see_every_token_up_to_the_length_and_none_beyond():
+    rng = np.random.default_rng(0)
+    tokens = rng.integers(0, 50_000, (4000, 12)).astype(np.int32)
+    first, second = admission.token_hash(jnp.asarray(tokens), jnp.full(4000, 12))
+    assert np.unique(np.stack([first, second]), axis=1).shape[1] == np.unique(tokens, axis=0).shape[0]
+    one = tokens[:1]
+    other = one.copy()
+    other[0, 11] += 1
+    short = [admission.token_hash(jnp.asarray(x), jnp.array([11])) for x in (one, other)]
+    whole = [admission.token_hash(jnp.asarray(x), jnp.array([12])) for x in (one, other)]
+    assert [int(h[0]) for h in short[0]] == [int(h[0]) for h in short[1]]
+    assert all(int(a[0]) != int(b[0]) for a, b in zip(*whole, strict=True))
+
+
+# ---------------------------------------------------------------- draws
+
+
+def test_without_replacement_each_program_comes_at_most_once_and_by_its_share():
+    config = replace(PLAIN, replacement=False, omega=1.0)
+    state = replay.add(replay.init(config), items(4), config)
+    first = np.zeros(CAPACITY)
+    for seed in range(200):
+        _, draw = replay.sample(state, jax.random.key(seed), 5, config)
+        drawn = draw.indices.tolist()
+        assert sorted(drawn) == [-1, 0, 1, 2, 3]
+        assert float(draw.weight[drawn.index(-1)]) == 0
+        first[drawn[0]] += 1
+    share = np.asarray(replay.probabilities(state), np.float64)
+    assert np.abs(first / 200 - share).max() < 4 * np.sqrt(0.25 / 200)
+
+
+@pytest.mark.parametrize("possibility", ["geomean", "joint", "percentile", "task_softmax"])
+def test_programs_of_log_probability_minus_500_and_minus_5000_stay_distinct_and_are_drawn(possibility):
+    config = replace(PLAIN, possibility=possibility)
+    given_ = items(6, logprob=[-500, -5000, -501, -5001, -500.5, -4999], task_index=[0] * 6)
+    state = replay.add(replay.init(config), given_, config)
+    assert state.rank.tolist() == [1, 5, 3, 6, 2, 4]
+    _, draw = replay.sample(state, jax.random.key(0), 256, config)
+    assert set(draw.indices.tolist()) == set(range(6))
+
+
+def test_the_stalest_log_probabilities_are_named_first():
+    state = replay.add(replay.init(PLAIN), items(4), PLAIN)
+    state = replay.update(state, jnp.array([1, 0]), jnp.zeros(2), 7)
+    state = replay.update(state, jnp.array([3]), jnp.zeros(1), 3)
+    assert replay.stalest(state, 3).tolist() == [2, 3, 0]
+    assert replay.stalest(state, 9).tolist() == [2, 3, 0, 1, -1, -1, -1, -1, -1]
+
+
+# ---------------------------------------------------------------- steps
+
+
+@pytest.mark.parametrize("possibility", ["geomean", "percentile"])
+def test_a_refresh_of_what_changed_is_a_refresh_of_all(possibility):
+    config = replace(PLAIN, possibility=possibility, capacity=40)
+    rng = np.random.default_rng(2)
+    state = replay.add(replay.init(config), items(33, logprob=-5 * rng.random(33), pass_rate=rng.random(33)), config)
+    part = jax.jit(lambda s, i: replay.refresh(s, config, i))
+    for step in range(5):
+        where = jnp.asarray(rng.integers(-1, 40, 8), jnp.int32)
+        state = part(replay.update(state, where, jnp.asarray(-5 * rng.random(8)), step), where)
+        full = replay.refresh(state, config)
+        np.testing.assert_array_equal(state.rank, full.rank)
+        np.testing.assert_array_equal(state.tree.nodes, full.tree.nodes)
+
+
+def test_a_thousand_steps_compile_once_move_nothing_to_the_host_and_reuse_the_memory():
+    traced = []
+
+    def step(state, key, rows):
+        traced.append(1)
+        state = replay.add(state, rows, DEDUP)
+        state, draw = replay.sample(state, key, 8, DEDUP)
+        state = replay.update(state, draw.indices, draw.log_possibility - 0.5, 1)
+        return replay.refresh(state, DEDUP, draw.indices)
+
+    run = jax.jit(step, donate_argnums=0)
+    state = jax.device_put(jax.tree.map(jnp.copy, replay.init(DEDUP)))
+    rows = jax.device_put([items(2, first=i) for i in range(4)])
+    keys = list(jax.random.split(jax.random.key(0), 1000))
+    with jax.transfer_guard("disallow"):
+        for number, key in enumerate(keys):
+            before = state.items.tokens.unsafe_buffer_pointer()
+            state = run(state, key, rows[number % 4])
+            assert state.items.tokens.unsafe_buffer_pointer() == before
+    assert len(traced) == 1
+    assert int(state.times_drawn.sum()) > 0
+
+
+def test_a_checkpoint_holds_the_leaves_alone_and_restores_onto_any_arity():
+    state = replay.add(replay.init(PLAIN), items(5, logprob=[-1, -2, -3, -4, -5]), PLAIN)
+    saved = jax.device_get(replay.to_checkpoint(state))
+    assert saved.tree.shape == (CAPACITY,)
+    restored = replay.from_checkpoint(saved)
+    jax.tree.map(np.testing.assert_array_equal, restored, state)
+    _, expected = replay.sample(state, jax.random.key(3), 64, PLAIN)
+    for arity in (2, 16):
+        _, draw = replay.sample(replay.from_checkpoint(saved, arity), jax.random.key(3), 64, PLAIN)
+        np.testing.assert_array_equal(draw.indices, expected.indices)
+
+
+# ---------------------------------------------------------------- presets
+
+
+def test_presets_fill_in_what_a_configuration_does_not_say():
+    def section(**keys):
+        return from_dict(RunConfig, with_preset({"name": "n", "model": "m", "replay": keys}))
+
+    paper, safe = section(preset="paper", alpha=0.2), section(preset="safe", omega=0.5)
+    assert (paper.replay.possibility, paper.replay.omega, paper.replay.alpha) == ("joint", 1.0, 0.2)
+    assert (safe.replay.dedup, safe.replay.omega, safe.replay.uniform_mix) == (True, 0.5, 0.1)
+    assert section().replay == RunConfig("n", "m").replay
+    assert replay_config(safe).task_cap == safe.replay.task_cap
+    with pytest.raises(UserError, match=r"replay\.preset is 'best'"):
+        section(preset="best")
