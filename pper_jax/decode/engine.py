@@ -15,7 +15,7 @@ from flax import linen as nn
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from pper_jax.decode.beam import BeamConfig
-from pper_jax.decode.prompts import HostProgram, pack_prompts, to_host
+from pper_jax.decode.prompts import HostProgram, pad_on_host, to_host
 from pper_jax.decode.segments import Batch, advance_until, begin, grow, rooms
 from pper_jax.errors import UserError
 from pper_jax.models import CausalLM, decode_layout
@@ -136,8 +136,9 @@ def lay_out(module: nn.Module, params: Params, mesh: Mesh | None = None) -> tupl
     ``decode_prompts`` does this on each call; who calls it often with the same weights may do it once. Twice does no
     harm.
     """
-    plain = isinstance(module, CausalLM) and module.config.column_blocks == 1
-    if jax.default_backend() != "cpu" or mesh is not None or not plain:
+    if jax.default_backend() != "cpu" or mesh is not None:
+        return module, params
+    if not isinstance(module, CausalLM) or module.config.column_blocks > 1:
         return module, params
     model, weights = decode_layout(module, jax.tree.map(np.asarray, params))  # on the host: nothing to compile
     return model, jax.device_put(jax.tree.map(np.ascontiguousarray, weights))
@@ -226,7 +227,7 @@ class _Stream:
             spare = self.group - len(taken)
             prompts = taken + [taken[0]] * spare
             places = np.asarray(rows + [len(self.holds)] * spare, np.int32)  # a row that does not exist is dropped
-            packed = pack_prompts([prompt.tokens for prompt in prompts], self.bucket)
+            packed = pad_on_host([prompt.tokens for prompt in prompts], self.bucket)
             keys = self._keys([prompt.id for prompt in prompts])
             self.batch = self.programs.admit(self.params, self.batch, packed, keys, places)
 

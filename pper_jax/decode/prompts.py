@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -46,10 +47,16 @@ def prompts_from_padded(tokens: ArrayLike, mask: ArrayLike) -> Prompts:
 
 def pack_prompts(token_lists: Sequence[Sequence[int]], length: int) -> Prompts:
     """Right-pad to ``[B, length]`` with zeros."""
-    tokens = np.zeros((len(token_lists), length), np.int32)
+    return jax.tree.map(jnp.asarray, pad_on_host(token_lists, length))
+
+
+def pad_on_host(token_lists: Sequence[Sequence[int]], length: int) -> Prompts:
+    """``pack_prompts`` in numpy: nothing is compiled and nothing moved to the device yet."""
+    tokens: Any = np.zeros((len(token_lists), length), np.int32)
     for row, prompt in zip(tokens, token_lists, strict=True):
         row[: len(prompt)] = prompt
-    return Prompts(jnp.asarray(tokens), jnp.asarray([len(prompt) for prompt in token_lists], jnp.int32))
+    lengths: Any = np.asarray([len(prompt) for prompt in token_lists], np.int32)
+    return Prompts(tokens, lengths)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from decode_stand_ins import BEAM, EOS, SAMPLE, table_lm, tiny_gpt2
 
 from pper_jax.decode import BeamConfig, beam_search, cache_bytes, decode_prompts, pack_prompts, to_host
+from pper_jax.decode.segments import begin, grow, rooms
 from pper_jax.errors import UserError
 from pper_jax.sharding import make_mesh, shard_params
 
@@ -105,10 +107,28 @@ def test_a_mesh_splits_the_rows_and_changes_nothing(axes: tuple[int, int, int]):
         decode_prompts(module, params, RAGGED, config=BEAM, batch_size=3, mesh=mesh)
 
 
-def test_the_cache_holds_each_prompt_once():
-    module, _ = tiny_gpt2()
-    config = module.config  # 2 layers, 2 heads of 8, float32
-    assert cache_bytes(config, rows=3, width=4, prompt_slots=8, steps=16) == 3 * (8 + 4 * 16) * 2 * 2 * 2 * 8 * 4
+def test_the_cache_is_the_prompt_once_and_one_slot_for_each_beam_and_step():
+    module, params = tiny_gpt2()  # 2 layers, 2 heads of 8, float32
+    method = BeamConfig(width=10, max_new_tokens=49)
+    prompts = pack_prompts([[1, 2], [3], [4]], 8)
+    batch = jax.eval_shape(lambda params: grow(begin(module, params, prompts, None, method), rooms(49)[-1]), params)
+    held = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(batch.cache))
+    assert held == cache_bytes(module.config, rows=3, width=10, prompt_slots=8, steps=48)
+    assert held == 3 * (8 + 10 * 48) * 2 * 2 * 2 * 8 * 4
+    for limit in (256, 257, 300, 1000):
+        assert max(16, limit - 1) <= rooms(limit)[-1] <= 1.05 * limit  # never more than 5 % above what is generated
+
+
+def test_memory_that_does_not_suffice_is_said_with_a_batch_that_would_fit(monkeypatch: pytest.MonkeyPatch):
+    module, params = tiny_gpt2()
+
+    def full(*_: object) -> None:
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 123 bytes.")
+
+    monkeypatch.setattr("pper_jax.decode.engine.advance_until", full)
+    config = BeamConfig(width=3, max_new_tokens=9)
+    with pytest.raises(UserError, match=r"decode 8 prompts of up to 55 tokens .* batch_size=4 should fit"):
+        list(decode_prompts(module, params, [[1]], config=replace(config, pad_id=5), batch_size=8, buckets=(55,)))
 
 
 def test_batches_come_as_they_finish():
