@@ -216,6 +216,7 @@ def _report(args: argparse.Namespace) -> int:
 def _bench_beam(args: argparse.Namespace) -> int:
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # the runners are processes that share a GPU
     from pper_jax.bench.beam import Options, bench_beam, parse_numbers, write_json
+    from pper_jax.bench.plot import write_plot
 
     options = Options(
         models=tuple(args.model.split(",")),
@@ -232,6 +233,8 @@ def _bench_beam(args: argparse.Namespace) -> int:
     result = bench_beam(options)
     if args.out:
         write_json(result, Path(args.out))
+    if args.plot:
+        write_plot(result["races"], Path(args.plot))
     return 0
 
 
@@ -397,6 +400,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--runners", default="pper,torch,ctranslate2-float32,ctranslate2-int8,gather")
     sub.add_argument("--dtype", default="float32", help="float32 or bfloat16")
     sub.add_argument("--out", help="write everything as JSON to this file")
+    sub.add_argument("--plot", help="write a picture (SVG) of all races to this file")
     _add(commands, "doctor", _doctor, "check the test pool and say what the machine offers", "pper doctor")
     return parser
 

@@ -2,12 +2,14 @@
 
 import json
 from io import StringIO
+from xml.etree import ElementTree
 
 import pytest
 from rich.console import Console
 
-from pper_jax.bench import models, race
+from pper_jax.bench import machine, models, race
 from pper_jax.bench.beam import Options, parse_numbers, score_losses
+from pper_jax.bench.plot import plot_races
 from pper_jax.bench.race import Lane, agreement, lane_summary, median_ratio, run_race
 from pper_jax.bench.roofline import Rates, count
 from pper_jax.bench.runners import Job, PperRunner, batches, make_runner, through_eos
@@ -59,6 +61,19 @@ def lane(seconds: list[float], programs: list[list[tuple[int, ...]]]) -> Lane:
     return Lane(Prepared(1.0, 2.0, 0.5, 3), turns, programs, {"peak_bytes": 2**20})
 
 
+def test_the_picture_has_two_bars_a_runner_as_long_as_their_ratios():
+    runners = {"ours": {"cpu_ratio": 1.0, "wall_ratio": 1.0}, "a<b": {"cpu_ratio": 4.0, "wall_ratio": 2.0}}
+    race = {"model": "m", "k": 3, "workload": "eos", "dtype": "float32", "batch_size": 8, "reference": "ours"}
+    root = ElementTree.fromstring(plot_races([race | {"runners": runners}] * 2))
+    svg = "{http://www.w3.org/2000/svg}"
+    bars = [bar for bar in root.iter(f"{svg}rect") if bar.get("class") in ("cpu", "wall")][2:]  # after the legend's
+    cpu_ours, wall_ours, cpu, wall = (float(bar.get("width")) for bar in bars[:4])
+    assert len(bars) == 8
+    assert cpu_ours == wall_ours
+    assert (cpu, wall) == pytest.approx((4 * cpu_ours, 2 * cpu_ours), abs=0.2)
+    assert "a<b" in [text.text for text in root.iter(f"{svg}text")]
+
+
 def test_ratios_are_medians_over_rounds():
     assert median_ratio([1.0, 2.0, 4.0], [2.0, 2.0, 40.0]) == 2.0
 
@@ -95,10 +110,12 @@ def test_a_runner_whose_package_is_missing_is_left_out_and_the_others_run(job, m
     assert "pip install 'pper-jax[bench]'" in left_out["ctranslate2-int8"]
 
 
-def test_a_race_of_two_processes_from_the_command_line(tmp_path, capsys):
-    out = tmp_path / "race.json"
+def test_a_race_of_two_processes_from_the_command_line(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(machine, "SECONDS", 0.0)  # no more than three runs a rate
+    out, plot = tmp_path / "race.json", tmp_path / "race.svg"
     options = ["--model", "tiny", "--prompts", "2", "--prompt-tokens", "3,5", "--max-new-tokens", "4", "--repeats", "1"]
-    assert main(["bench", "beam", *options, "--k", "2", "--runners", "gather,torch", "--out", str(out)]) == 0
+    assert main(["bench", "beam", *options, "--k", "2", "--runners", "gather,torch", "--out", str(out),
+                 "--plot", str(plot)]) == 0  # fmt: skip
     result = json.loads(out.read_text())
     (found,) = result["races"]
     assert result["machine"]["cores"] >= 1
@@ -111,6 +128,8 @@ def test_a_race_of_two_processes_from_the_command_line(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "torch" in printed
     assert "WRONG" not in printed
+
+    assert plot.read_text() == plot_races(result["races"])
 
     console = Console(width=200, record=True, file=StringIO())
     print_race(found, console)
