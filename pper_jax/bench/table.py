@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -32,9 +33,9 @@ def race_table(race: dict[str, Any]) -> Table:
         f"{min(race['prompt_tokens'])}-{max(race['prompt_tokens'])} tokens, {race['batch_size']} at once, rows of "
         f"{lengths[0]}-{lengths[-1]} new tokens (median {lengths[len(lengths) // 2]})"
     )
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, collapse_padding=True)
     for column in COLUMNS:
-        table.add_column(column, justify="left" if column == "runner" else "right", no_wrap=column == "runner")
+        table.add_column(column, justify="left" if column == "runner" else "right", no_wrap=True)
     for name, lane in race["runners"].items():
         table.add_row(*row_cells(name, lane))
     return table
@@ -64,6 +65,13 @@ def remarks(race: dict[str, Any]) -> list[str]:
     out = [f"× = its time over that of {race['reference']}, median of the rounds' ratios: above 1, it is slower."]
     out += [f"{name} left out: {reason}" for name, reason in race["left_out"].items()]
     out.append(f"loss = nats by which its best programs are less probable than those of {race['reference']}.")
+    out.append(f"% = of the machine's measured rates, for the work that the programs of {race['reference']} need.")
+    out += [
+        f"{name} rounds the weights and so writes other programs: {lane['tokens']:,} tokens, where "
+        f"{race['reference']} writes {race['runners'][race['reference']]['tokens']:,}."
+        for name, lane in race["runners"].items()
+        if "int8" in name and lane["agreement"]["best"] < 1
+    ]
     out += [
         f"WRONG? {name} finds the best program of {race['reference']} for {lane['agreement']['best']:.0%} of the "
         f"prompts, {lane['score_loss']:.3f} nats apart: the times may be those of two different searches."

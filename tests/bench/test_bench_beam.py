@@ -137,6 +137,9 @@ def test_a_race_of_two_processes_from_the_command_line(tmp_path, capsys, monkeyp
     assert all(column in table for column in COLUMNS)
     found["runners"]["torch"] |= {"agreement": {"best": 0.0, "programs": 0.0}, "score_loss": 3.0}
     assert any(line.startswith("WRONG? torch") for line in remarks(found))
+    found["runners"]["its-int8"] = found["runners"].pop("torch")
+    assert any(line.startswith("its-int8 rounds the weights") for line in remarks(found))
+    assert not any(line.startswith("WRONG?") for line in remarks(found))
 
 
 @pytest.mark.parametrize(
