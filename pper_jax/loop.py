@@ -28,9 +28,9 @@ from pper_jax.metrics import MetricsWriter, Progress
 from pper_jax.models import load_model, resolve_model, save_model
 from pper_jax.phases import LanguageModel, count_statuses, encode_prompts, run_tests, sample_tasks
 from pper_jax.report import write_report
-from pper_jax.run_folder import RunFolder, open_run, write_json
+from pper_jax.run_folder import RunFolder, open_run, write_atomic, write_json
 from pper_jax.sharding import make_mesh
-from pper_jax.tasks import Sample, Task, append_jsonl, load_tasks, read_jsonl, write_tasks
+from pper_jax.tasks import Sample, Task, append_jsonl, dump_jsonl, load_tasks, read_jsonl, write_tasks
 from pper_jax.train import init_train_state, make_optimizer
 
 REPLAYED_SHOWN = 10
@@ -232,6 +232,7 @@ class Run:
         """Write the model, what was replayed most, and the summary: the run is finished when it is there."""
         save_model(self.folder.model, self.module, jax.device_get(self.state.params), self.tokenizer)
         write_json(self.folder.replayed, {"programs": self._most_replayed()})
+        self._write_buffer()
         splits = {name: self._gain(name) for name in self.held_out}
         write_json(
             self.folder.summary,
@@ -324,6 +325,13 @@ class Run:
         self._log("replay", index, **figures)
         for warning in figures["warnings"]:
             say(f"round {index}: {warning}")
+        self._write_buffer()
+
+    def _write_buffer(self) -> None:
+        """The buffer as `pper replay inspect` shows it."""
+        rows = replay.table(self.buffer)
+        named = [{**row, "task": self.tasks[row["task"]].task_id} for row in rows]
+        write_atomic(self.folder.buffer, dump_jsonl(named))
 
     def _write_steps(self, index: int, steps: Sequence[tuple[int, Any]]) -> float:
         """Append metrics and draws of finished steps; returns the last loss."""

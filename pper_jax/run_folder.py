@@ -47,6 +47,7 @@ class RunFolder:
         self.checkpoints = path / "checkpoints"
         self.model = path / "model"
         self.replayed = path / "replayed.json"
+        self.buffer = path / "buffer.jsonl"
         self.summary = path / "summary.json"
         self.report = path / "report.html"
 

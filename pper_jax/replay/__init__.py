@@ -16,7 +16,7 @@ from pper_jax.replay.buffer import (
     to_checkpoint,
     update,
 )
-from pper_jax.replay.diagnostics import describe
+from pper_jax.replay.diagnostics import as_text, describe, table
 
 __all__ = [
     "Draw",
@@ -24,6 +24,7 @@ __all__ = [
     "ReplayConfig",
     "ReplayState",
     "add",
+    "as_text",
     "describe",
     "from_checkpoint",
     "gather",
@@ -32,6 +33,7 @@ __all__ = [
     "refresh",
     "sample",
     "stalest",
+    "table",
     "to_checkpoint",
     "update",
 ]

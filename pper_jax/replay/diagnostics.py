@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -13,6 +14,7 @@ from pper_jax.replay.buffer import ReplayConfig, ReplayState, probabilities
 ZERO_PASS_LIMIT = 0.5
 SAMPLE_SIZE_LIMIT = 0.05
 SAME_ORDER = 0.999
+FAIR_SHARES = 5  # times its fair share of the draws, and a tenth of all, before a task is said to dominate
 _ENOUGH = 16  # programs before the order says anything about alpha
 _P2VALUE_BINS, _PASS_RATE_BINS = 20, 10
 
@@ -28,7 +30,8 @@ def describe(state: ReplayState, config: ReplayConfig) -> dict[str, Any]:
 
     ``size`` programs; ``effective_sample_size`` = ``1 / sum(p**2) / size``, the share of the buffer that draws
     effectively come from; ``zero_pass_share``, the probability of drawing a program that passes no test;
-    ``p2value_hist`` and ``pass_rate_hist`` as ``{"edges", "counts"}`` over [0, 1]; ``warnings``, sentences.
+    ``task_share``, that of the task that is drawn most; ``p2value_hist`` and ``pass_rate_hist`` as
+    ``{"edges", "counts"}`` over [0, 1]; ``warnings``, sentences.
     """
     filled = np.asarray(state.filled)
     probability = np.asarray(probabilities(state), np.float64)[filled]
@@ -39,6 +42,7 @@ def describe(state: ReplayState, config: ReplayConfig) -> dict[str, Any]:
         "size": size,
         "effective_sample_size": float(1 / np.sum(probability**2) / size) if size else 0.0,
         "zero_pass_share": float(probability[~(pass_rate > 0)].sum()),
+        "task_share": max(_task_shares(state).values(), default=0.0),
         "p2value_hist": _histogram(values, _P2VALUE_BINS),
         "pass_rate_hist": _histogram(pass_rate, _PASS_RATE_BINS),
     }
@@ -46,16 +50,67 @@ def describe(state: ReplayState, config: ReplayConfig) -> dict[str, Any]:
     return figures
 
 
-def alpha_correlation(state: ReplayState) -> float:
-    """Spearman correlation of the orders of the stored programs under alpha 0.2 and 0.8 (NaN for fewer than two)."""
+def table(state: ReplayState, limit: int = 10_000) -> list[dict[str, Any]]:
+    """Plain rows of the ``limit`` programs of greatest P2Value, best first: what is stored, and why it is drawn."""
+    host: ReplayState = jax.device_get(state)
+    probability, items = np.asarray(probabilities(state)), host.items
+    order = np.argsort(np.where(host.filled, host.rank, np.iinfo(np.int32).max), kind="stable")
+    return [
+        {
+            "rank": int(host.rank[slot]),
+            "program": int(items.program_id[slot]),
+            "task": int(items.task_index[slot]),
+            "round": int(items.round[slot]),
+            "tokens": int(items.length[slot] - items.prompt_length[slot]),
+            "logprob": float(items.logprob[slot]),
+            "pass_rate": float(items.pass_rate[slot]),
+            "possibility": float(np.exp(host.log_possibility[slot])),
+            "p2value": float(np.exp(host.log_p2value[slot])),
+            "probability": float(probability[slot]),
+            "times_drawn": int(host.times_drawn[slot]),
+            "scored_at": int(host.scored_at[slot]),
+        }
+        for slot in order[: min(limit, int(host.filled.sum()))]
+    ]
+
+
+def as_text(rows: Sequence[dict[str, Any]], limit: int = 20) -> str:
+    """The first ``limit`` rows of :func:`table` in columns, with what all rows add up to below."""
+    if not rows:
+        return "The buffer is empty."
+    head = ("rank", "program", "task", "round", "tokens", "logprob", "pass_rate", "possibility", "p2value")
+    columns = (*head, "probability", "times_drawn", "scored_at")
+    cells = [[f"{row[c]:.4g}" if isinstance(row[c], float) else str(row[c]) for c in columns] for row in rows[:limit]]
+    widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
+    lines = [
+        "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in (columns, *cells)
+    ]
+    undrawn, tasks = sum(row["times_drawn"] == 0 for row in rows), len({row["task"] for row in rows})
+    zero = sum(row["probability"] for row in rows if not row["pass_rate"] > 0)
+    more = (
+        f"{len(rows)} programs of {tasks} tasks, {undrawn} never drawn; {100 * zero:.0f} % of the draws go to programs "
+    )
+    return "\n".join([*lines, more + "that pass no test"])
+
+
+def alpha_correlation(state: ReplayState, alphas: tuple[float, float] = (0.2, 0.8)) -> float:
+    """Spearman correlation of the orders of the stored programs under two alphas (NaN for fewer than two programs)."""
     low, high = (
         np.asarray(_ranks(state.log_possibility, state.items.pass_rate, state.inserted_at, state.filled, alpha))
-        for alpha in (0.2, 0.8)
+        for alpha in alphas
     )
     size = int(np.count_nonzero(low))
     if size < 2:
         return float("nan")
     return 1.0 - 6.0 * float(np.sum((low.astype(np.float64) - high) ** 2)) / (size * (size**2 - 1.0))
+
+
+def _task_shares(state: ReplayState) -> dict[int, float]:
+    """Probability of drawing each task."""
+    filled = np.asarray(state.filled)
+    tasks, place = np.unique(np.asarray(state.items.task_index)[filled], return_inverse=True)
+    shares = np.bincount(place, np.asarray(probabilities(state), np.float64)[filled], minlength=tasks.size)
+    return dict(zip(tasks.tolist(), shares.tolist(), strict=True))
 
 
 def _histogram(values: np.ndarray, bins: int) -> dict[str, list[Any]]:
@@ -81,5 +136,20 @@ def _warnings(figures: dict[str, Any], state: ReplayState, config: ReplayConfig)
         found.append(
             "replay.alpha has no measurable effect: alpha 0.2 and 0.8 put the stored programs in the same order "
             f"(possibility {config.possibility})"
+        )
+    shares = _task_shares(state)
+    task = max(shares, key=lambda number: shares[number])
+    if figures["size"] >= _ENOUGH and shares[task] > max(FAIR_SHARES / len(shares), 0.1):
+        times = shares[task] * len(shares)
+        found.append(
+            f"task number {task} gets {100 * shares[task]:.0f} % of the draws, {times:.0f} times its fair share; "
+            "set replay.task_cap, or lower replay.omega"
+        )
+    rates = np.asarray(state.items.pass_rate)[np.asarray(state.filled)]
+    judged = uses_alpha and figures["size"] >= _ENOUGH and np.ptp(rates) > 0
+    if judged and alpha_correlation(state, (config.alpha, 1.0)) > SAME_ORDER:
+        found.append(
+            "the likelihood dominates: the stored programs are in the order of their possibility alone, whatever tests "
+            "they pass; lower replay.alpha"
         )
     return found

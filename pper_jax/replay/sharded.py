@@ -19,6 +19,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from pper_jax.errors import UserError
 from pper_jax.replay import sum_tree
 from pper_jax.replay.sum_tree import SumTree, Target
+from pper_kernels.sum_tree.reference import descend
 
 
 @struct.dataclass
@@ -93,13 +94,13 @@ def sample(
         sums = lax.all_gather(sum_tree.total(subtrees), tree.axis, tiled=True)
         tops = replace(top, nodes=jnp.concatenate([jnp.zeros(arity - 1), *sum_tree.levels(sums, arity)]))
         start = sum_tree.start(tops, key, n, stratified=stratified)
-        node, high, low = sum_tree.descend(tops.nodes.reshape(-1, arity), start, top.depth, halfway=halfway)
+        node, high, low = descend(tops.nodes.reshape(-1, arity), start, top.depth, halfway=halfway)
         subtree = node + arity - 1 - top.first_leaf
         count = subtrees.nodes.shape[0]
         local = subtree - lax.axis_index(tree.axis) * count
         mine = (local >= 0) & (local < count)
         rows = subtrees.nodes.reshape(-1, arity)
-        leaf, _, _ = sum_tree.descend(
+        leaf, _, _ = descend(
             rows,
             (jnp.zeros_like(node), high, low),
             below,

@@ -21,6 +21,8 @@ from flax import struct
 from jax import lax
 from jax.experimental import checkify
 
+from pper_kernels.sum_tree.reference import descend, two_sum
+
 MAX_PRIORITY = 2.0**100  # 2**27 leaves of it still add up to a finite float32
 MIN_PRIORITY = 2.0**-100
 MAX_BATCH = 2**24  # positions in a batch of updates, and strata of a draw, are exact in float32
@@ -170,7 +172,7 @@ def sample(
 
 
 def start(tree: SumTree, key: jax.Array, n: int, *, stratified: bool) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Root, high and low word of ``n`` random targets, each ``[n]``: where :func:`descend` begins.
+    """Root, high and low word of ``n`` random targets, each ``[n]``: where a descent begins.
 
     NaN goes down an empty tree: asking for the total again at the end would keep the old tree alive, and make a scan
     of draws and updates copy it each step.
@@ -198,44 +200,8 @@ def targets(total: jax.Array, key: jax.Array, n: int, *, stratified: bool) -> tu
     bits = lax.bitcast_convert_type(total, jnp.uint32) & jnp.uint32(0xFFFFF000)
     coarse = lax.bitcast_convert_type(bits, jnp.float32)
     fine = total - coarse
-    high, low = _two_sum(a * coarse, a * fine + b * coarse)
-    return _two_sum(high, low + ((b * fine + c * coarse) + (c * fine + d * coarse)))
-
-
-def descend(
-    rows: jax.Array,
-    start: tuple[jax.Array, jax.Array, jax.Array],
-    depth: int,
-    *,
-    halfway: int | None = None,
-    offset: jax.Array | int = 0,
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Go ``depth`` levels down from ``start``: node, high and low word of the target, each ``[n]``; returns the three.
-
-    ``rows [..., K]`` is the tree's array by rows, from row ``offset`` on. ``halfway`` is the level at which the low
-    word of a dithered target is added; None goes down exactly, with both words.
-    """
-    arity = rows.shape[-1]
-    dithered = halfway is not None
-
-    def level(number: int, carry: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
-        node, high, low = carry
-        weights = rows.at[node + 1 + offset].get(mode="promise_in_bounds")
-        child, before, sums = jnp.zeros_like(node), jnp.zeros_like(high), weights[:, 0]
-        for k in range(1, arity):
-            reached = high >= sums if dithered else (high - sums) + low >= 0
-            # An empty first child must be left though the target has not reached beyond it.
-            here = (weights[:, k] > 0) & (reached | (sums <= 0))
-            child, before = jnp.where(here, k, child), jnp.where(here, sums, before)
-            sums = sums + weights[:, k]
-        if dithered:
-            high = high - before + jnp.where(number == halfway, low, 0.0)
-        else:
-            high, error = _two_sum(high, -before)
-            high, low = _two_sum(high, low + error)
-        return node * arity + 1 + child, high, low
-
-    return lax.fori_loop(0, depth, level, start)
+    high, low = two_sum(a * coarse, a * fine + b * coarse)
+    return two_sum(high, low + ((b * fine + c * coarse) + (c * fine + d * coarse)))
 
 
 def levels(leaves: jax.Array, arity: int) -> list[jax.Array]:
@@ -282,13 +248,6 @@ def _sum(values: jax.Array) -> jax.Array:
 def _digit(words: jax.Array, shift: int, scale: float) -> jax.Array:
     """12 bits of ``words`` uint32 from bit ``shift`` on, as a float32 times ``scale``, a power of two."""
     return ((words >> shift) & 0xFFF).astype(jnp.float32) * scale
-
-
-def _two_sum(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """``a + b`` rounded, and what the rounding lost (Knuth's TwoSum): together exact."""
-    total = a + b
-    part = total - a
-    return total, (a - (total - part)) + (b - part)
 
 
 def _sound(priorities: jax.Array) -> jax.Array:

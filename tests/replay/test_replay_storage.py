@@ -209,3 +209,46 @@ def test_presets_fill_in_what_a_configuration_does_not_say():
     assert replay_config(safe).task_cap == safe.replay.task_cap
     with pytest.raises(UserError, match=r"replay\.preset is 'best'"):
         section(preset="best")
+
+
+# ---------------------------------------------------------------- what a person is told
+
+
+def told(**fields):
+    config = replace(PLAIN, capacity=20, **fields.pop("config", {}))
+    state = replay.add(replay.init(config), items(20, **fields), config)
+    return replay.describe(state, config)
+
+
+def test_a_task_far_above_its_fair_share_is_warned_of():
+    fair = {"pass_rate": [1.0] * 20, "config": {"scheme": "uniform"}}
+    assert told(task_index=np.arange(20), **fair)["warnings"] == []
+    figures = told(task_index=[3] * 11 + list(range(10, 19)), **fair)
+    assert figures["task_share"] == pytest.approx(0.55)
+    assert [w for w in figures["warnings"] if w.startswith("task number 3 gets 55 % of the draws, 6 times its fair")]
+
+
+def test_an_order_of_the_likelihood_alone_is_warned_of():
+    rng = np.random.default_rng(0)
+    fields = {"logprob": -4 * rng.random(20), "pass_rate": rng.random(20), "task_index": np.arange(20)}
+    mostly = [w for w in told(config={"alpha": 0.9999}, **fields)["warnings"] if "likelihood dominates" in w]
+    assert len(mostly) == 1
+    assert not [w for w in told(config={"alpha": 0.5}, **fields)["warnings"] if "likelihood dominates" in w]
+
+
+def test_the_table_shows_each_program_and_why_it_is_drawn():
+    state = replay.add(replay.init(PLAIN), items(4, logprob=[-2, -1, -0.2, -4], pass_rate=[0.75, 0.25, 1, 0]), PLAIN)
+    state, _ = replay.sample(state, jax.random.key(0), 3, PLAIN)
+    rows = replay.table(state)
+    assert [row["program"] for row in rows] == [2, 0, 1, 3]
+    assert [row["rank"] for row in rows] == [1, 2, 3, 4]
+    assert sum(row["probability"] for row in rows) == pytest.approx(1)
+    assert sum(row["times_drawn"] for row in rows) == 3
+    assert rows[0]["possibility"] == pytest.approx(np.exp(-0.1))
+    assert [row["program"] for row in replay.table(state, limit=2)] == [2, 0]
+    text = replay.as_text(rows, limit=2).splitlines()
+    assert text[0].split()[:3] == ["rank", "program", "task"]
+    assert text[1].split()[:2] == ["1", "2"]
+    assert len(text) == 4
+    assert text[3].startswith("4 programs of 2 tasks")
+    assert replay.as_text([]) == "The buffer is empty."

@@ -225,18 +225,19 @@ TestTreeAgainstTheModel = TreeAndModel.TestCase
 # ---------------------------------------------------------------- what the compiled program does
 
 
-def stepping(target):
+def stepping(target, filled=None):
     def step(tree, key):
-        drawn = sum_tree.sample(tree, key, 64, target=target)
+        drawn = sum_tree.sample(tree, key, 64, target=target, filled=filled)
         return sum_tree.update(tree, drawn, jnp.full(64, 0.5)), drawn
 
     return step
 
 
+@pytest.mark.parametrize("filled", [None, np.ones(5000, bool)], ids=["plain", "filled"])
 @pytest.mark.parametrize("target", TARGETS)
-def test_a_scan_of_draws_and_updates_copies_the_tree_once_not_each_step(target):
+def test_a_scan_of_draws_and_updates_copies_the_tree_once_not_each_step(target, filled):
     tree = build(np.ones(5000, np.float32), 4)
-    scan = jax.jit(lambda tree, key: jax.lax.scan(stepping(target), tree, jax.random.split(key, 7)))
+    scan = jax.jit(lambda tree, key: jax.lax.scan(stepping(target, filled), tree, jax.random.split(key, 7)))
     text = scan.lower(tree, jax.random.key(0)).compile().as_text()
     whole = rf"f32\[({tree.nodes.size}|{tree.nodes.size // 4},4)\]\S* copy\("
     inside = [

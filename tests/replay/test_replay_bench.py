@@ -1,0 +1,52 @@
+import json
+
+import numpy as np
+import pytest
+
+from pper_jax.bench import replay as bench
+
+
+def absent(priorities, batch):
+    raise ImportError("No module named 'absent'\nand more")
+
+
+def test_rows_ratios_and_what_is_missing(monkeypatch):
+    monkeypatch.setitem(bench.LIBRARIES, "absent", absent)
+    monkeypatch.setattr(bench, "SCAN_STEPS", 2)
+    libraries = ["pper exact", "pper dithered", "absent"]
+    rows, missing = bench.compare([64], [8], libraries=libraries, rounds=1, block_s=0, draws=4096)
+    assert [(row["capacity"], row["batch"], row["library"]) for row in rows] == [
+        (64, 8, name) for name in libraries[:2]
+    ]
+    assert missing == {"absent": "No module named 'absent'"}
+    for row in rows:
+        assert all(row[measure] > 0 for measure in bench.MEASURES)
+        assert 0 < row["chi_square"] < 1  # stratified draws spread more evenly than chance
+    text = bench.table(rows, missing)
+    assert "absent is left out: No module named 'absent'" in text
+    json.dumps(rows)
+
+
+def test_ratios_are_theirs_over_ours_where_both_were_timed():
+    def row(library, batch, **figures):
+        return {"library": library, "capacity": 4, "batch": batch, **figures}
+
+    rows = [row("ours", 1, sample=2.0), row("ours", 2, sample=4.0), row("theirs", 1, sample=6.0), row("theirs", 2)]
+    assert bench.ratios(rows, "theirs", "sample", "ours") == [3.0]
+
+
+def test_chi_square_tells_a_wrong_sampler_from_a_right_one():
+    leaves = np.arange(1, 41, dtype=np.float32)
+
+    class Numpy:
+        def __init__(self, p):
+            self.rng, self.p = np.random.default_rng(0), p / p.sum()
+
+        def draw(self):
+            return self.rng.choice(self.p.size, 50_000, p=self.p)
+
+    right = bench.chi_square(Numpy(leaves.astype(float)), leaves, 1e6)
+    wrong = leaves.astype(float)
+    wrong[-1] *= 1.1
+    assert right == pytest.approx(1, abs=4 * np.sqrt(2 / 39))
+    assert bench.chi_square(Numpy(wrong), leaves, 1e6) > 5
