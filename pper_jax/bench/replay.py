@@ -43,9 +43,11 @@ class JaxSampler:
     """A sampler of pure functions: ``draw(tree, key) -> indices [n]``, ``put(tree, indices, values) -> tree``."""
 
     def __init__(self, tree: Any, batch: int, capacity: int, draw: Callable, put: Callable) -> None:
-        self.tree, self.keys, self.turn = tree, list(jax.random.split(jax.random.key(1), 64)), 0
+        self.tree, self.key, self.turn = tree, jax.random.key(1), 0
         values = jax.random.uniform(jax.random.key(2), (batch,))
-        self.where = [jax.random.randint(k, (batch,), 0, capacity, jnp.int32) for k in self.keys[:16]]
+        self.where = [
+            jax.random.randint(k, (batch,), 0, capacity, jnp.int32) for k in jax.random.split(jax.random.key(3), 16)
+        ]
 
         def steps(tree: Any, key: jax.Array) -> Any:
             def step(tree: Any, key: jax.Array) -> tuple[Any, None]:
@@ -53,13 +55,17 @@ class JaxSampler:
 
             return jax.lax.scan(step, tree, jax.random.split(key, SCAN_STEPS))[0]
 
-        self._draw, self._put, self._steps = jax.jit(draw), jax.jit(put, donate_argnums=0), jax.jit(steps)
+        def one(tree: Any, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+            now, later = jax.random.split(key)
+            return draw(tree, now), later
+
+        self._draw, self._put, self._steps = jax.jit(one), jax.jit(put, donate_argnums=0), jax.jit(steps)
         self.values = values
 
     def draw(self) -> jax.Array:
         """One batch."""
-        self.turn += 1
-        return jax.block_until_ready(self._draw(self.tree, self.keys[self.turn % 64]))
+        drawn, self.key = jax.block_until_ready(self._draw(self.tree, self.key))
+        return drawn
 
     def set(self) -> None:
         """One batch."""
@@ -68,7 +74,7 @@ class JaxSampler:
 
     def scan(self) -> bool:
         """One compiled scan."""
-        jax.block_until_ready(self._steps(self.tree, self.keys[0]))
+        jax.block_until_ready(self._steps(self.tree, self.key))
         return True
 
 

@@ -187,7 +187,8 @@ def targets(total: jax.Array, key: jax.Array, n: int, *, stratified: bool) -> tu
     Every product is of two 12-bit numbers, so it is exact and the bits do not depend on what the compiler fuses; sums
     are rounded only where that is below 2**-24 of a stratum.
     """
-    words = jax.random.key_data(jax.random.split(key, n))  # both words of each block; the key's kind gives 2 or 4
+    # Keys of keys are both words of each block of random bits (jax.random.bits would give one of the two).
+    words = jax.random.key_data(jax.random.split(jax.random.split(key)[0], n))
     first, second = words[:, 0] ^ words[:, 1], words[:, 1]
     digits = [_digit(first, 20, 2.0**-12), _digit(first, 8, 2.0**-24)]
     digits += [_digit(second, 20, 2.0**-36), _digit(second, 8, 2.0**-48)]
