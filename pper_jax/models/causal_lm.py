@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
-from pper_jax.models.layers import ModelConfig
+from pper_jax.models.layers import Int8Dense, ModelConfig
 from pper_jax.types import KVCache
 
 _float32_dot = partial(lax.dot_general, preferred_element_type=jnp.float32)
@@ -46,7 +46,9 @@ class CausalLM(nn.Module):
             self.position_embedding = embed(cfg.max_positions)
         self.layers = [self.block(cfg, name=f"layer_{i}") for i in range(cfg.num_layers)]
         self.final_norm = self.norm(cfg)
-        if not cfg.tie_embeddings:
+        if cfg.quantized:
+            self.lm_head = Int8Dense((cfg.vocab_size,), 1, False, cfg.dtype, jnp.float32)
+        elif not cfg.tie_embeddings:
             self.lm_head = nn.Dense(cfg.vocab_size, use_bias=False, dtype=cfg.dtype, dot_general=_float32_dot)
 
     def hidden(

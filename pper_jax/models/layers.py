@@ -71,6 +71,7 @@ class ModelConfig:
     rope_scaling: RopeScaling | None = None
     dtype: Any = jnp.float32
     column_blocks: int = 1
+    quantized: bool = False
 
 
 def layer_norm(config: ModelConfig, name: str | None = None) -> nn.Module:
@@ -135,10 +136,39 @@ def block_widths(columns: int, blocks: int) -> list[int]:
     return [min(width, columns - start) for start in range(0, columns, width)]
 
 
+class Int8Dense(nn.Module):
+    """A dense layer whose kernel is held as int8 ``kernel_int8 [M, N]`` with one ``scale [N]`` a column.
+
+    ``y = (x @ kernel_int8) * scale``: products in ``dtype``, which holds -127..127 exactly, sums in float32, one
+    rounding to ``output_dtype`` at the end.
+    """
+
+    features: tuple[int, ...]
+    input_axes: int
+    use_bias: bool
+    dtype: Any
+    output_dtype: Any
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """``[..., M]`` (the last ``input_axes`` axes) -> ``[..., *features]``."""
+        lead, columns = x.shape[: x.ndim - self.input_axes], int(np.prod(self.features))
+        x = x.reshape(*lead, -1).astype(self.dtype)
+        kernel = self.param("kernel_int8", nn.initializers.zeros, (x.shape[-1], columns), jnp.int8)
+        scale = self.param("scale", nn.initializers.ones, (columns,), jnp.float32)
+        y = jnp.matmul(x, kernel.astype(self.dtype), preferred_element_type=jnp.float32) * scale
+        y = y.reshape(*lead, *self.features).astype(self.output_dtype)
+        if self.use_bias:
+            y = y + self.param("bias", nn.initializers.zeros, self.features, jnp.float32).astype(self.output_dtype)
+        return y
+
+
 def dense(config: ModelConfig, features: int | tuple[int, ...], name: str, *, bias: bool, axes: int = 1) -> nn.Module:
     """The layer ``[..., M] -> [..., *features]``; ``axes`` last axes of the input form ``M``."""
+    shape = (features,) if isinstance(features, int) else features
+    if config.quantized:
+        return Int8Dense(shape, axes, bias, config.dtype, config.dtype, name=name)
     if config.column_blocks > 1:
-        shape = (features,) if isinstance(features, int) else features
         return ColumnBlockDense(shape, axes, config.column_blocks, bias, config.dtype, name=name)
     axis = tuple(range(-axes, 0))
     return nn.DenseGeneral(features, axis=axis, use_bias=bias, dtype=config.dtype, name=name)
