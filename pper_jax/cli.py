@@ -63,7 +63,7 @@ def _sample(args: argparse.Namespace) -> int:
         args.method, args.beams, args.max_new_tokens, args.temperature, args.top_p, args.groups, args.diversity
     )
     samples = sample_file(
-        open_model(args.model),
+        open_model(args.model, args.weights),
         tasks,
         out,
         config,
@@ -93,7 +93,7 @@ def _test(args: argparse.Namespace) -> int:
 def _score(args: argparse.Namespace) -> int:
     from pper_jax.commands import open_model, score_file
 
-    count = score_file(open_model(args.model), _tasks_of(args.tasks), Path(args.samples), Path(args.out))
+    count = score_file(open_model(args.model, args.weights), _tasks_of(args.tasks), Path(args.samples), Path(args.out))
     print(f"scored {count} programs into {args.out}")
     return 0
 
@@ -110,7 +110,7 @@ def _eval(args: argparse.Namespace) -> int:
     if args.method == "greedy" and ks != [1]:
         raise UserError("--method greedy writes one program a task, so only --k 1 makes sense")
     result = evaluate(
-        open_model(args.model),
+        open_model(args.model, args.weights),
         _tasks_of(args.tasks),
         ks,
         args.method,
@@ -264,6 +264,11 @@ def _add(commands: Any, name: str, function: Command | None, about: str, example
     return parser
 
 
+def _weights_option(parser: argparse.ArgumentParser) -> None:
+    about = "how they are held; auto: float32 on CPU, bfloat16 elsewhere"
+    parser.add_argument("--weights", choices=("auto", "float32", "bfloat16", "int8"), default="auto", help=about)
+
+
 def _decode_options(parser: argparse.ArgumentParser) -> None:
     methods = ("beam", "diverse-beam", "stochastic-beam", "greedy", "sample")
     parser.add_argument("--method", choices=methods, default="beam")
@@ -274,6 +279,7 @@ def _decode_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--temperature", type=float, default=1.0, help="for --method sample and stochastic-beam")
     parser.add_argument("--top-p", type=float, default=1.0, help="for --method sample")
     parser.add_argument("--seed", type=int, default=0)
+    _weights_option(parser)
 
 
 def _test_options(parser: argparse.ArgumentParser) -> None:
@@ -334,6 +340,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--tasks", required=True, help=tasks_help)
     sub.add_argument("--samples", required=True)
     sub.add_argument("--out", required=True)
+    _weights_option(sub)
 
     sub = _add(
         commands, "eval", _eval, "pass@k, pass rate and accuracy, by difficulty, with intervals",

@@ -24,18 +24,24 @@ from pper_jax.errors import UserError
 from pper_jax.execution import Limits, TestPool
 from pper_jax.metrics import Progress
 from pper_jax.models import load_model, resolve_model
+from pper_jax.models.quantize import with_weights
 from pper_jax.phases import LanguageModel, count_statuses, encode_prompts, run_tests, sample_tasks
 from pper_jax.run_folder import model_folder, write_atomic
 from pper_jax.tasks import Sample, Task, dump_jsonl, read_jsonl, read_samples
 from pper_jax.types import Programs
 
 
-def open_model(name: str, dtype: str = "auto") -> LanguageModel:
-    """A model from a HF folder, a GGUF file, a run folder or a known name."""
-    if dtype == "auto":
-        dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+def open_model(name: str, weights: str = "auto") -> LanguageModel:
+    """A model from a HF folder, a GGUF file, a run folder or a known name.
+
+    ``weights`` is how it is held: ``float32``, ``bfloat16``, ``int8``, or ``auto``, which is float32 on CPU and
+    bfloat16 elsewhere, and also what int8 computes in. Named weights become part of the model's name, so that programs
+    of different ones are not mixed in one file.
+    """
+    dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
     module, params, tokenizer = load_model(model_folder(resolve_model(name)), dtype=dtype)
-    return LanguageModel(module, params, tokenizer, name)
+    module, params = with_weights(module, params, dtype if weights == "auto" else weights)
+    return LanguageModel(module, params, tokenizer, name if weights == "auto" else f"{name} ({weights})")
 
 
 def decode_config(
