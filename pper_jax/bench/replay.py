@@ -186,9 +186,12 @@ def chi_square(sampler: Sampler, priorities: np.ndarray, draws: float) -> float:
     """
     counts, made = np.zeros(priorities.size, np.int64), 0
     while made < draws:
-        drawn = np.asarray(sampler.draw())
-        counts += np.bincount(drawn, minlength=priorities.size)[: priorities.size]
-        made += drawn.size
+        drawn, size = [], 0
+        while size < min(draws, priorities.size):  # counting costs as much as there are leaves
+            drawn.append(np.asarray(sampler.draw()))
+            size += drawn[-1].size
+        counts += np.bincount(np.concatenate(drawn), minlength=priorities.size)[: priorities.size]
+        made += size
     expected = made * (priorities.astype(np.float64) / priorities.sum(dtype=np.float64))
     order = np.argsort(expected)
     cells = np.minimum(np.cumsum(expected[order]) / 5, np.arange(priorities.size) + 1e9)

@@ -93,7 +93,7 @@ def sample(
     def draw(subtrees: SumTree, key: jax.Array) -> jax.Array:
         sums = lax.all_gather(sum_tree.total(subtrees), tree.axis, tiled=True)
         tops = replace(top, nodes=jnp.concatenate([jnp.zeros(arity - 1), *sum_tree.levels(sums, arity)]))
-        start = sum_tree.start(tops, key, n, stratified=stratified)
+        start = sum_tree.start(tops, key, n, stratified=stratified, target=target)
         node, high, low = descend(tops.nodes.reshape(-1, arity), start, top.depth, halfway=halfway)
         subtree = node + arity - 1 - top.first_leaf
         count = subtrees.nodes.shape[0]

@@ -158,7 +158,7 @@ def sample(
 
     def draw(tree: SumTree) -> jax.Array:
         rows = tree.nodes.reshape(-1, tree.arity)
-        down = start(tree, key, n, stratified=stratified)
+        down = start(tree, key, n, stratified=stratified, target=target)
         node, high, _ = descend(rows, down, tree.depth, halfway=tree.depth // 2 if target == "dithered" else None)
         return jnp.where(jnp.isnan(high), -1, node + tree.arity - 1 - tree.first_leaf)
 
@@ -171,12 +171,16 @@ def sample(
     return lax.cond(total(tree) > 0, lambda: draw(tree), even)
 
 
-def start(tree: SumTree, key: jax.Array, n: int, *, stratified: bool) -> tuple[jax.Array, jax.Array, jax.Array]:
+def start(
+    tree: SumTree, key: jax.Array, n: int, *, stratified: bool, target: Target
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Root, high and low word of ``n`` random targets, each ``[n]``: where a descent begins.
 
     NaN goes down an empty tree: asking for the total again at the end would keep the old tree alive, and make a scan
-    of draws and updates copy it each step.
+    of draws and updates copy it each step. Exact draws take the first of two keys, as earlier versions did, so that a
+    run draws what it drew then; dithered ones save that.
     """
+    key = jax.random.split(key)[0] if target == "exact" else key
     high, low = targets(total(tree), key, n, stratified=stratified)
     return jnp.zeros(n, jnp.int32), jnp.where(total(tree) > 0, high, jnp.nan), low
 
@@ -187,8 +191,8 @@ def targets(total: jax.Array, key: jax.Array, n: int, *, stratified: bool) -> tu
     Every product is of two 12-bit numbers, so it is exact and the bits do not depend on what the compiler fuses; sums
     are rounded only where that is below 2**-24 of a stratum.
     """
-    # Keys of keys are both words of each block of random bits (jax.random.bits would give one of the two).
-    words = jax.random.key_data(jax.random.split(jax.random.split(key)[0], n))
+    # The data of keys is both words of each block of random bits (jax.random.bits would give one of the two).
+    words = jax.random.key_data(jax.random.split(key, n))
     first, second = words[:, 0] ^ words[:, 1], words[:, 1]
     digits = [_digit(first, 20, 2.0**-12), _digit(first, 8, 2.0**-24)]
     digits += [_digit(second, 20, 2.0**-36), _digit(second, 8, 2.0**-48)]
