@@ -36,7 +36,7 @@ def top_log_probs(logits: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
     near = jnp.take_along_axis(padded, chosen[..., None], axis=-2)
     best, index = lax.top_k(near.reshape(*lead, -1), count)
     token = jnp.take_along_axis(chosen, index // CHUNK, axis=-1) * CHUNK + index % CHUNK
-    top = best.max(-1, keepdims=True)  # of the few: XLA would take ``highest.max`` from the whole row again
+    top = highest.max(-1, keepdims=True)
     total = jnp.log(jnp.sum(jnp.exp(logits - top), axis=-1, keepdims=True))
     logprob = best - top - total
     return jnp.where(jnp.isnan(logprob), -jnp.inf, logprob), token.astype(jnp.int32)
