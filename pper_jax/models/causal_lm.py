@@ -47,7 +47,7 @@ class CausalLM(nn.Module):
         self.layers = [self.block(cfg, name=f"layer_{i}") for i in range(cfg.num_layers)]
         self.final_norm = self.norm(cfg)
         if cfg.quantized:
-            self.lm_head = Int8Dense((cfg.vocab_size,), 1, False, cfg.dtype, jnp.float32)
+            self.lm_head: nn.Module = Int8Dense((cfg.vocab_size,), 1, False, cfg.dtype, jnp.float32)
         elif not cfg.tie_embeddings:
             self.lm_head = nn.Dense(cfg.vocab_size, use_bias=False, dtype=cfg.dtype, dot_general=_float32_dot)
 
