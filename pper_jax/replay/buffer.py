@@ -326,8 +326,9 @@ def sample(state: ReplayState, key: jax.Array, n: int, config: ReplayConfig) -> 
     weights 0: such rows train nothing.
     """
     if config.replacement:
-        how = {"stratified": config.stratified, "target": config.target}
-        indices = sum_tree.sample(state.tree, key, n, **how, filled=state.filled)
+        indices = sum_tree.sample(
+            state.tree, key, n, stratified=config.stratified, target=config.target, filled=state.filled
+        )
     else:
         indices = _without_replacement(state, key, n)
     drawn = indices >= 0
