@@ -369,7 +369,7 @@ def stalest(state: ReplayState, n: int) -> jax.Array:
 
 def to_checkpoint(state: ReplayState) -> ReplayState:
     """``state`` with the tree's leaves ``[C]`` in its place: what a checkpoint needs, whatever the arity or devices."""
-    return replace(state, tree=state.tree.priorities)
+    return replace(state, tree=state.tree.priorities)  # type: ignore[arg-type]
 
 
 def from_checkpoint(saved: ReplayState, arity: int | None = None) -> ReplayState:

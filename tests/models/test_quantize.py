@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from pper_jax.decode import BeamConfig, decode_prompts, lay_out, score
+from pper_jax.decode import BeamConfig, decode_prompts, lay_out
 from pper_jax.errors import UserError
 from pper_jax.models import CausalLM, ModelConfig, build_model, decode_layout
 from pper_jax.models.layers import Int8Dense
 from pper_jax.models.quantize import cast_weights, quantize, quantize_columns, with_weights
-from pper_jax.types import Params, Programs, Prompts
+from pper_jax.types import Params
 from tests.models.model_helpers import forward, random_params, random_tokens
 
 VOCAB, HIDDEN = 97, 32
@@ -120,22 +120,17 @@ def test_logits_move_by_at_most_half_a_scale_of_their_token():
     assert (jnp.abs(found - expected) <= bound + 1e-5).all()
 
 
-def test_beam_search_with_int8_finds_what_the_rounded_model_finds():
+def test_beam_search_with_int8_gives_programs_with_the_rounded_models_log_probabilities():
     module, params = model_of()
-    config = BeamConfig(width=3, max_new_tokens=6)
-    prompts = [[1, 2, 3], [4, 5]]
-    (int8, whole), (rounded, floats) = quantize(module, params), dequantised(module, params)
-    found = dict(decode_prompts(int8, whole, prompts, config=config, batch_size=2, buckets=(8,)))
-    expected = dict(decode_prompts(rounded, floats, prompts, config=config, batch_size=2, buckets=(8,)))
-    for index, prompt in enumerate(prompts):
-        for mine, other in zip(found[index], expected[index], strict=True):
-            assert mine.tokens == other.tokens
-            np.testing.assert_allclose(mine.token_logprobs, other.token_logprobs, atol=1e-4)
-            tokens = jnp.asarray(mine.tokens)[None, None]
-            given = Prompts(jnp.asarray(prompt)[None], jnp.array([len(prompt)]))
-            blank = jnp.zeros(tokens.shape)
-            one = Programs(tokens, jnp.array([[tokens.shape[-1]]]), blank[..., 0], blank, blank[..., 0] > 0)
-            np.testing.assert_allclose(score(int8, whole, given, one)[0, 0], mine.token_logprobs, atol=1e-4)
+    config = BeamConfig(width=3, max_new_tokens=4)
+    prompts = [[1, 2, 3], [4, 5, 6]]
+    found = dict(decode_prompts(*quantize(module, params), prompts, config=config, batch_size=2, buckets=(8,)))
+    programs = [program for index in (0, 1) for program in found[index]]
+    assert len({program.tokens for program in found[0]}) == 3
+    rows = np.array([[*prompts[i // 3], *program.tokens] for i, program in enumerate(programs)])
+    logprobs = jax.nn.log_softmax(forward(*dequantised(module, params), rows))[:, 2:-1]
+    expected = jnp.take_along_axis(logprobs, rows[:, 3:, None], axis=-1)[..., 0]
+    np.testing.assert_allclose([program.token_logprobs for program in programs], expected, atol=1e-4)
 
 
 def test_the_column_layout_of_cpu_leaves_int8_kernels_as_they_are():
