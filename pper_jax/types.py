@@ -67,16 +67,16 @@ KVCache = tuple[LayerCache, ...]  # one entry a layer
 
 @struct.dataclass
 class BeamLayerCache:
-    """One layer's cache of a beam decode: the prompt once for all beams, and ``R`` steps of generated tokens.
+    """One layer's cache of a beam decode: the prompt once for all beams, and ``S`` slots for generated tokens.
 
-    The token that beam ``k`` chose at step ``t`` lies in slot ``t*K + k`` and is never moved. Keys have their slots
-    innermost, the order in which decode attention reads them.
+    A step of ``K`` beams takes the next ``K`` slots; reordering beams moves none. Keys have their slots innermost, the
+    order in which decode attention reads them.
 
     Attributes:
         prompt_key: ``[B, H, D, P]``, rotary embedding already applied.
         prompt_value: ``[B, H, P, D]``.
-        key: ``[B, H, D, R*K]``.
-        value: ``[B, H, R*K, D]``.
+        key: ``[B, H, D, S]``.
+        value: ``[B, H, S, D]``.
     """
 
     prompt_key: jax.Array
@@ -87,7 +87,7 @@ class BeamLayerCache:
 
 @struct.dataclass
 class BeamMask:
-    """What the beams may see: ``prompt [B, P]`` and ``generated [B, K, R*K]``, bool."""
+    """What the beams may see: ``prompt [B, P]`` and ``generated [B, K, S]``, bool."""
 
     prompt: jax.Array
     generated: jax.Array

@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from pper_jax.bench import models, race, roofline
-from pper_jax.bench.machine import describe_machine, measure_rates
+from pper_jax.bench.machine import describe_machine, faster, measure_rates
+from pper_jax.bench.race import run_race
 from pper_jax.bench.runners import RUNNERS, Job, Program
 from pper_jax.bench.table import print_race
 from pper_jax.decode import pack_prompts, score
@@ -78,13 +79,8 @@ def bench_beam(options: Options) -> dict[str, Any]:
         RunFailure: no runner could run.
     """
     rates, ways = measure_rates(options.dtype)
-    result: dict[str, Any] = {
-        "schema": 1,
-        "machine": describe_machine(),
-        "rates": {**asdict(rates), "measured": ways},
-        "options": asdict(options),
-        "races": [],
-    }
+    machine = describe_machine()
+    races: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="pper-bench-") as scratch:
         for model in options.models:
             for workload in options.workloads:
@@ -98,15 +94,18 @@ def bench_beam(options: Options) -> dict[str, Any]:
                 )
                 for k in options.ks:
                     job = Job(folder, prompts, k, options.max_new_tokens, eos_ids, options.batch_size, options.dtype)
-                    row = {"model": model, "workload": workload, **one_race(job, options, rates)}
+                    raced = run_race(options.runners, job, options.repeats, _say)
+                    again, more = measure_rates(options.dtype)  # a shared machine may have been slow the first time
+                    rates, ways = faster(rates, again), {way: max(ways[way], more[way]) for way in ways}
+                    row = {"model": model, "workload": workload, **summarise(job, *raced, rates)}
                     print_race(row)
-                    result["races"].append(row)
-    return result
+                    races.append(row)
+    rated = {**asdict(rates), "measured": ways}
+    return {"schema": 1, "machine": machine, "rates": rated, "options": asdict(options), "races": races}
 
 
-def one_race(job: Job, options: Options, rates: roofline.Rates) -> dict[str, Any]:
-    """One race and its figures."""
-    lanes, left_out = race.run_race(options.runners, job, options.repeats, _say)
+def summarise(job: Job, lanes: dict[str, race.Lane], left_out: dict[str, str], rates: roofline.Rates) -> dict[str, Any]:
+    """The figures of one race."""
     if not lanes:
         raise RunFailure("no runner could run: " + " ".join(left_out.values()))
     module, params, _ = load_model(job.folder)
@@ -127,6 +126,7 @@ def one_race(job: Job, options: Options, rates: roofline.Rates) -> dict[str, Any
         "row_lengths": lengths,
         "best_lengths": [len(row[0]) for row in lanes[reference].programs],
         "work": {**asdict(counted), "bound_s": counted.bound_s(rates)},
+        "rates": asdict(rates),
         "reference": reference,
         "runners": {
             name: {**race.lane_summary(lane, lanes[reference], counted, rates), "score_loss": losses[name]}

@@ -35,6 +35,11 @@ def measure_rates(dtype: str) -> tuple[Rates, dict[str, float]]:
     return Rates(*best), ways
 
 
+def faster(first: Rates, second: Rates) -> Rates:
+    """The better of two samples of each rate."""
+    return Rates(max(first.operations_s, second.operations_s), max(first.bytes_s, second.bytes_s))
+
+
 def _best_rate(work: float, run: Callable[[], Any]) -> float:
     """``work`` over the shortest of as many runs as fit into ``SECONDS``, at least three; the first is not counted."""
     run()

@@ -16,13 +16,14 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from pper_jax.decode.beam import BeamConfig
 from pper_jax.decode.prompts import HostProgram, pad_on_host, to_host
-from pper_jax.decode.segments import Batch, advance_until, begin, grow, rooms
+from pper_jax.decode.segments import Batch, advance_until, begin, compact, grow, live_slots, rooms
 from pper_jax.errors import UserError
 from pper_jax.models import CausalLM, decode_layout
 from pper_jax.types import Params, Programs, Prompts
 
 BUCKETS = (64, 128, 256, 512, 1024, 2048, 4096, 8192)
 SEGMENT = 32  # steps between two looks of the host
+LEAST = 8  # steps that giving up dead slots must make room for, or the cache is enlarged
 
 
 def decode_prompts(
@@ -46,7 +47,7 @@ def decode_prompts(
     when it was admitted: up to rounding, and with ``reproducible`` on CPU to the last bit.
 
     A bucket compiles two programs, one that admits prompts and one that extends them; unless ``reproducible``, the
-    latter once for each of up to three cache sizes, with (but on CPU) a program for each enlargement.
+    latter once for each of up to three cache sizes, with one each that frees slots and (but on CPU) enlarges the cache.
 
     Args:
         module: a causal LM with the call contract of ``pper_jax.models``.
@@ -60,8 +61,8 @@ def decode_prompts(
         prompt_ids: what the key is folded with, so that a prompt's draws do not depend on the list; default its index.
         mesh: split the rows over its ``data`` axis; ``params`` keep the sharding they have.
         reproducible: keep the cache at its full size and the buckets apart, so that sums are added in the same order
-            whatever else is decoded; otherwise the cache grows as programs do, which is faster for long limits, and
-            buckets with few prompts are joined.
+            whatever else is decoded; otherwise the cache grows as programs do, slots that no beam descends from any
+            more are used again, both of which is faster for long limits, and buckets with few prompts are joined.
 
     Yields:
         ``(index into token_lists, programs)``, each index once; beam search gives its programs best first.
@@ -184,7 +185,9 @@ class _Stream:
         self.programs = _compiled(module, method, _compiler_options(self.cpu and rows * method.width <= 24))
         self.room = self.sizes.pop(0)
         self.holds: list[_Waiting | None] = [None] * rows
-        self.steps = np.zeros(rows, np.int64)
+        self.taken = np.zeros(rows, np.int64)  # slots in use
+        self.live = np.zeros(rows, np.int64)  # slots that some beam sees
+        self.width = method.width
         shapes = self.programs.shapes.eval_shape(
             params, self._keys([0] * rows), bucket=bucket, room=self.room, rows=rows
         )
@@ -194,20 +197,29 @@ class _Stream:
         """The programs of every waiting prompt, as they end."""
         while waiting or any(self.holds):
             self._admit(waiting)
-            live = [row for row, held in enumerate(self.holds) if held]
-            used = int(self.steps[live].max()) - 1  # steps that the oldest row has fed
-            if used >= self.room:
-                self._grow()
+            steps = self._make_room()
             enough = min(self.group, len(waiting)) or len(self.holds)
-            steps = min(SEGMENT, self.room - used)
-            self.batch, done, programs = self.programs.extend(
+            self.batch, done, live, programs = self.programs.extend(
                 self.params, self.batch, np.int32(steps), np.int32(enough)
             )
+            self.taken, self.live = np.array(self.batch.taken), np.array(live)
             yield from self._take_ended(np.asarray(done), programs)
+
+    def _make_room(self) -> int:
+        """Free or add slots where a row has none left; how many steps to take."""
+        held = [row for row, prompt in enumerate(self.holds) if prompt]
+        room, used = self.room * self.width, int(self.taken[held].max())
+        if room - used < self.width:
+            if self.sizes and room - int(self.live[held].max()) >= LEAST * self.width:
+                self.batch = self.programs.compact(self.batch)
+                self.taken = self.live
+            else:
+                self._grow()
+            room, used = self.room * self.width, int(self.taken[held].max())
+        return min(SEGMENT, (room - used) // self.width)
 
     def _take_ended(self, done: np.ndarray, programs: Programs) -> Iterator[tuple[int, list[HostProgram]]]:
         """The programs of the rows that are done; their rows become free."""
-        self.steps = np.array(self.batch.state.step)
         ended = [(row, held) for row, held in enumerate(self.holds) if held and done[row]]
         if ended:
             rows = [row for row, _ in ended]
@@ -223,7 +235,7 @@ class _Stream:
             taken = [waiting.popleft() for _ in range(min(self.group, len(waiting)))]
             rows, free = free[: len(taken)], free[len(taken) :]
             for row, prompt in zip(rows, taken, strict=True):
-                self.holds[row], self.steps[row] = prompt, 1
+                self.holds[row], self.taken[row], self.live[row] = prompt, 0, 0
             spare = self.group - len(taken)
             prompts = taken + [taken[0]] * spare
             places = np.asarray(rows + [len(self.holds)] * spare, np.int32)  # a row that does not exist is dropped
@@ -257,7 +269,8 @@ class _Compiled:
 
     shapes: Any
     admit: Callable[..., Batch]
-    extend: Callable[..., tuple[Batch, jax.Array, Programs]]
+    extend: Callable[..., tuple[Batch, jax.Array, jax.Array, Programs]]
+    compact: Callable[..., Batch]
     grow: Callable[..., Batch]
 
 
@@ -270,15 +283,18 @@ def _compiled(module: nn.Module, method: Any, options: tuple[tuple[str, str], ..
     def admit(params: Params, batch: Batch, prompts: Prompts, keys: jax.Array | None, rows: jax.Array) -> Batch:
         return _merge(batch, begin(module, params, prompts, keys, method), rows)
 
-    def extend(params: Params, batch: Batch, steps: jax.Array, done: jax.Array) -> tuple[Batch, jax.Array, Programs]:
+    def extend(
+        params: Params, batch: Batch, steps: jax.Array, done: jax.Array
+    ) -> tuple[Batch, jax.Array, jax.Array, Programs]:
         batch = advance_until(module, params, batch, method, steps, done)
-        return batch, batch.state.done | False, method.results(batch.state)
+        return batch, batch.state.done | False, live_slots(batch).sum(-1), method.results(batch.state)
 
     jit: Callable[..., Any] = partial(jax.jit, compiler_options=dict(options) or None)
     return _Compiled(
         shapes=jax.jit(shapes, static_argnames=("bucket", "room", "rows")),
         admit=jit(admit, donate_argnames="batch"),
         extend=jit(extend, donate_argnames="batch"),
+        compact=jit(compact, donate_argnames="batch"),
         grow=jit(grow, static_argnames="steps", donate_argnames="batch"),
     )
 
@@ -300,7 +316,8 @@ def _merge(batch: Batch, fresh: Batch, rows: jax.Array) -> Batch:
             for layer, new in zip(batch.cache, fresh.cache, strict=True)
         ),
         length=put(batch.length, fresh.length),
-        ancestors=batch.ancestors.at[rows].set(-1, mode="drop"),
+        visible=batch.visible.at[rows].set(False, mode="drop"),
+        taken=put(batch.taken, fresh.taken),
         state=jax.tree.map(put, batch.state, fresh.state),
     )
 
@@ -311,7 +328,6 @@ def _idle(shapes: Batch) -> Batch:
     return replace(
         batch,
         length=np.ones_like(batch.length),
-        ancestors=np.full_like(batch.ancestors, -1),
         state=replace(batch.state, done=np.ones_like(batch.state.done)),
     )
 

@@ -15,15 +15,18 @@ class Outlook:
 
     Args:
         hidden: ``[B, K, M]``.
-        unembed: maps ``[..., M]`` to logits ``[..., V]`` float32.
+        unembed: maps ``[..., M]`` to logits ``[..., V or more]`` float32, ``-inf`` for tokens that do not exist.
+        vocab_size: ``V``; None where ``unembed`` gives no more.
     """
 
-    def __init__(self, hidden: jax.Array, unembed: Callable[[jax.Array], jax.Array]) -> None:
-        self._hidden, self._unembed = hidden, unembed
+    def __init__(
+        self, hidden: jax.Array, unembed: Callable[[jax.Array], jax.Array], vocab_size: int | None = None
+    ) -> None:
+        self._hidden, self._unembed, self._vocab_size = hidden, unembed, vocab_size
 
     def log_probs(self) -> jax.Array:
         """``[B, K, V]`` float32 natural log-probabilities; NaN logits count as ``-inf``."""
-        return log_probs(self._unembed(self._hidden))
+        return log_probs(self._unembed(self._hidden)[..., : self._vocab_size])
 
     def top(self, count: int) -> tuple[jax.Array, jax.Array]:
         """The ``count`` most probable tokens of each beam, best first, the lowest token among equals.
@@ -31,4 +34,4 @@ class Outlook:
         Returns:
             ``(log-probability [B, K, count] float32, token [B, K, count] int32)``; ``count`` is cut to the vocabulary.
         """
-        return top_log_probs(self._unembed(self._hidden), count)
+        return top_log_probs(self._unembed(self._hidden), min(count, self._vocab_size or count))

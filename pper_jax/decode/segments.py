@@ -1,9 +1,10 @@
 """The loop that runs the model for a method: admit prompts to rows of a batch, extend all rows, step by step.
 
-A batch has ``B`` rows, each with the cache of its prompt, held once, and room for ``R`` steps of its beams. A table of
-ancestors says which slots a beam sees; reordering beams rewrites that table, and nothing in the cache is copied. Rows
-may be at different steps: those that are done can be replaced between two segments while the others go on, and since
-every row counts its own steps, its sums are added in the same order whenever it was admitted.
+A batch has ``B`` rows, each with the cache of its prompt, held once, and ``S`` slots for the tokens of its beams: a
+step takes ``K`` of them. A mask says which slots a beam sees, those of its ancestors; reordering beams rewrites that
+mask, and nothing in the cache is copied. Rows may be at different steps: those that are done can be replaced between
+two segments while the others go on, and since every row takes its own slots, its sums are added in the same order
+whenever it was admitted. The beams of a row share most of their past: ``compact`` gives up what none descends from.
 """
 
 from __future__ import annotations
@@ -33,18 +34,20 @@ class Batch:
     Attributes:
         cache: one entry a layer.
         length: ``[B]`` int32, tokens of each row's prompt.
-        ancestors: ``[B, K, R]`` int32, the beam of step ``r`` that a beam descends from; -1 for none.
+        visible: ``[B, K, S]`` bool, the slots of the beams' ancestors, before ``state.parent`` is applied.
+        taken: ``[B]`` int32, slots in use, from the first on.
         state: the method's.
     """
 
     cache: tuple[BeamLayerCache, ...]
     length: jax.Array
-    ancestors: jax.Array
+    visible: jax.Array
+    taken: jax.Array
     state: Any
 
 
 def begin(module: nn.Module, params: Params, prompts: Prompts, keys: jax.Array | None, method: Method) -> Batch:
-    """Read the prompts and choose the first token of every row; there is no room for steps yet (``R = 0``).
+    """Read the prompts and choose the first token of every row; there are no slots for steps yet.
 
     Args:
         module: a causal LM with the call contract of ``pper_jax.models``.
@@ -68,7 +71,8 @@ def begin(module: nn.Module, params: Params, prompts: Prompts, keys: jax.Array |
             for layer in cache
         ),
         length=prompts.length,
-        ancestors=jnp.full((batch, width, 0), -1, jnp.int32),
+        visible=jnp.zeros((batch, width, 0), bool),
+        taken=jnp.zeros(batch, jnp.int32),
         state=state,
     )
 
@@ -76,18 +80,41 @@ def begin(module: nn.Module, params: Params, prompts: Prompts, keys: jax.Array |
 def grow(batch: Batch, steps: int, on_host: bool = False) -> Batch:
     """The same batch with room for ``steps`` steps, more than it has; ``on_host``: numpy, where nothing is compiled."""
     pad: Any = np.pad if on_host else jnp.pad
-    width, old = batch.ancestors.shape[1:]
-    more, each = (0, steps - old), (0, (steps - old) * width)
-    none = (0, 0)
+    width, old = batch.visible.shape[1:]
+    none, more = (0, 0), (0, steps * width - old)
     return replace(
         batch,
         cache=tuple(
             replace(
-                layer, key=pad(layer.key, (none, none, none, each)), value=pad(layer.value, (none, none, each, none))
+                layer, key=pad(layer.key, (none, none, none, more)), value=pad(layer.value, (none, none, more, none))
             )
             for layer in batch.cache
         ),
-        ancestors=pad(batch.ancestors, (none, none, more), constant_values=-1),
+        visible=pad(batch.visible, (none, none, more)),
+    )
+
+
+def live_slots(batch: Batch) -> jax.Array:
+    """``[B, S]`` bool: slots that some beam of the row still sees."""
+    return take_beams(batch.visible, batch.state.parent).any(1)
+
+
+def compact(batch: Batch) -> Batch:
+    """The same batch with the live slots of every row in front, in their order, and the others free again."""
+    live = live_slots(batch)
+    order = jnp.argsort(~live, axis=-1, stable=True)
+    return replace(
+        batch,
+        cache=tuple(
+            replace(
+                layer,
+                key=jnp.take_along_axis(layer.key, order[:, None, None, :], axis=-1),
+                value=jnp.take_along_axis(layer.value, order[:, None, :, None], axis=-2),
+            )
+            for layer in batch.cache
+        ),
+        visible=jnp.take_along_axis(batch.visible & live[:, None], order[:, None], axis=-1),
+        taken=live.sum(-1, dtype=jnp.int32),
     )
 
 
@@ -111,29 +138,27 @@ def advance_until(
 def _step(module: nn.Module, params: Params, batch: Batch, method: Method) -> Batch:
     """Feed the last token of every beam to the model and let the method choose the next."""
     state = batch.state
-    rows, width, room = batch.ancestors.shape
-    last = (state.step - 1)[:, None, None]  # the step whose token is fed
-    own = jnp.arange(width, dtype=jnp.int32)[:, None]
-    ancestors = jnp.where(jnp.arange(room) == last, own, take_beams(batch.ancestors, state.parent))
-    slots = batch.cache[0].prompt_key.shape[-1] if batch.cache else 0
-    mask = BeamMask(
-        prompt=jnp.arange(slots) < batch.length[:, None],
-        generated=(ancestors[..., None] == jnp.arange(width)).reshape(rows, width, room * width),
-    )
+    rows, width, slots = batch.visible.shape
+    place = jnp.arange(slots) - batch.taken[:, None]  # of a slot among those that this step writes
+    own = place[:, None] == jnp.arange(width)[:, None]
+    visible = take_beams(batch.visible, state.parent) | own
+    prompt_slots = batch.cache[0].prompt_key.shape[-1] if batch.cache else 0
+    mask = BeamMask(prompt=jnp.arange(prompt_slots) < batch.length[:, None], generated=visible)
     positions = jnp.broadcast_to((batch.length + state.step - 1)[:, None], (rows, width))
     apply: Callable[..., Any] = partial(module.apply, {"params": params})
-    hidden, cache = apply(state.token, positions, mask, cache=batch.cache, write_at=state.step - 1, method="hidden")
+    hidden, cache = apply(state.token, positions, mask, cache=batch.cache, write_at=batch.taken, method="hidden")
     return replace(
         batch,
         cache=cache,
-        ancestors=ancestors,
+        visible=visible,
+        taken=batch.taken + jnp.where(state.done, 0, width),
         state=method.advance(state, _outlook(module, params, hidden)),
     )
 
 
 def _outlook(module: nn.Module, params: Params, hidden: jax.Array) -> Outlook:
     unembed: Callable[..., Any] = partial(module.apply, {"params": params}, method="unembed")
-    return Outlook(hidden, unembed)
+    return Outlook(hidden, unembed, module.config.vocab_size)
 
 
 def rooms(max_new_tokens: int) -> tuple[int, ...]:

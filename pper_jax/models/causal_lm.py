@@ -49,7 +49,7 @@ class CausalLM(nn.Module):
         if cfg.quantized:
             self.lm_head: nn.Module = Int8Dense((cfg.vocab_size,), 1, False, cfg.dtype, jnp.float32)
         elif not cfg.tie_embeddings:
-            self.lm_head = nn.Dense(cfg.vocab_size, use_bias=False, dtype=cfg.dtype, dot_general=_float32_dot)
+            self.lm_head = nn.Dense(cfg.head_columns, use_bias=False, dtype=cfg.dtype, dot_general=_float32_dot)
 
     def hidden(
         self,
@@ -70,9 +70,14 @@ class CausalLM(nn.Module):
         return self.final_norm(x).astype(self.config.dtype), None if cache is None else tuple(extended)
 
     def unembed(self, hidden: jax.Array) -> jax.Array:
-        """Logits ``[..., V]`` of hidden states ``[..., M]``, summed in float32 whatever the compute type."""
+        """Logits ``[..., V]`` of hidden states ``[..., M]``, summed in float32 whatever the compute type.
+
+        ``V`` is ``config.head_columns``: what goes beyond the vocabulary is ``-inf``.
+        """
         if not self.config.tie_embeddings:
-            return self.lm_head(hidden)
+            logits = self.lm_head(hidden)
+            exists = jnp.arange(self.config.head_columns) < self.config.vocab_size
+            return logits if self.config.head_columns == self.config.vocab_size else jnp.where(exists, logits, -jnp.inf)
         embedding = self.token_embedding.embedding.astype(self.config.dtype)
         return jnp.einsum("...m,vm->...v", hidden, embedding, preferred_element_type=jnp.float32)
 
@@ -86,4 +91,4 @@ class CausalLM(nn.Module):
     ) -> tuple[jax.Array, KVCache | None]:
         """``(logits [B, S, V] float32, cache)``; see the class."""
         hidden, cache = self.hidden(tokens, positions, mask, cache, write_at)
-        return self.unembed(hidden), cache
+        return self.unembed(hidden)[..., : self.config.vocab_size], cache

@@ -44,6 +44,9 @@ class RopeScaling:
     original_max_positions: int = 8192
 
 
+LANES = 128  # rows of a matrix that begin at a multiple of this are read fastest
+
+
 @dataclass(frozen=True)
 class ModelConfig:
     """Static shape and options of a causal LM; hashable, so that jitted functions may close over it.
@@ -72,6 +75,12 @@ class ModelConfig:
     dtype: Any = jnp.float32
     column_blocks: int = 1
     quantized: bool = False
+
+    @property
+    def head_columns(self) -> int:
+        """Columns of the output projection: ``vocab_size``, in ``decode_layout`` rounded up to a multiple of 128."""
+        rounded = self.column_blocks > 1 and not self.quantized
+        return -(-self.vocab_size // LANES) * LANES if rounded else self.vocab_size
 
 
 def layer_norm(config: ModelConfig, name: str | None = None) -> nn.Module:
@@ -215,15 +224,14 @@ def _write(cache: LayerCache, key: jax.Array, value: jax.Array, at: jax.Array | 
 
 
 def _attend_beams(
-    query: jax.Array, key: jax.Array, value: jax.Array, cache: BeamLayerCache, mask: BeamMask, steps: jax.Array
+    query: jax.Array, key: jax.Array, value: jax.Array, cache: BeamLayerCache, mask: BeamMask, at: jax.Array
 ) -> tuple[jax.Array, BeamLayerCache]:
-    """One query a beam, all ``[B, K, heads, D]``; this call's keys and values go to the slots of ``steps [B]`` first.
+    """One query a beam, all ``[B, K, heads, D]``; this call's keys and values go to the slots from ``at [B]`` on first.
 
     NaN or infinite values are stored as finite ones: such a token has no successor, and a masked slot must not spoil
     the sums of the other beams.
     """
     value = jnp.nan_to_num(value, posinf=0.0, neginf=0.0)
-    at = steps * query.shape[1]
     cache = replace(
         cache,
         key=_write_rows(cache.key, key.transpose(0, 2, 3, 1), at, axis=2),

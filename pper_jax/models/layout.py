@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import jax
+import numpy as np
 
 from pper_jax.models.causal_lm import CausalLM
 from pper_jax.models.layers import block_widths
@@ -16,8 +17,8 @@ def decode_layout(module: CausalLM, params: Params, *, blocks: int = 2) -> tuple
     """The same model with its weights laid out for products of few rows on CPU.
 
     Each kernel of a layer becomes ``blocks`` arrays of columns, one a core, whose products XLA runs side by side
-    (BUILD_NOTES.md has the rates); tied embeddings get their transpose as a projection of its own. Costs one more copy
-    of the weights in memory. Outputs agree up to rounding.
+    (BUILD_NOTES.md has the rates); the output projection, for tied embeddings their transpose, gets columns of zeros up
+    to a multiple of 128. Costs one more copy of the weights in memory. Outputs agree up to rounding.
 
     Args:
         module: a model whose config has ``column_blocks`` 1.
@@ -29,8 +30,10 @@ def decode_layout(module: CausalLM, params: Params, *, blocks: int = 2) -> tuple
     """
     config = replace(module.config, column_blocks=blocks, tie_embeddings=False)
     out = {name: _split(tree, blocks) if name.startswith("layer_") else tree for name, tree in params.items()}
-    if module.config.tie_embeddings:
-        out["lm_head"] = {"kernel": params["token_embedding"]["embedding"].T}
+    if not config.quantized:
+        tied = module.config.tie_embeddings
+        kernel = params["token_embedding"]["embedding"].T if tied else params["lm_head"]["kernel"]
+        out["lm_head"] = {"kernel": np.pad(kernel, ((0, 0), (0, config.head_columns - config.vocab_size)))}
     return module.clone(config=config), out
 
 

@@ -37,6 +37,8 @@ def top_log_probs(logits: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
     best, index = lax.top_k(near.reshape(*lead, -1), count)
     token = jnp.take_along_axis(chosen, index // CHUNK, axis=-1) * CHUNK + index % CHUNK
     top = highest.max(-1, keepdims=True)
-    total = jnp.log(jnp.sum(jnp.exp(logits - top), axis=-1, keepdims=True))
+    base = jnp.where(highest == -jnp.inf, 0.0, highest)
+    sums = jnp.exp(padded - base[..., None]).sum(-1)  # a chunk's own maximum: no pass over the row waits for ``top``
+    total = jnp.log((sums * jnp.exp(highest - top)).sum(-1, keepdims=True))
     logprob = best - top - total
     return jnp.where(jnp.isnan(logprob), -jnp.inf, logprob), token.astype(jnp.int32)
