@@ -7,21 +7,28 @@ from dataclasses import dataclass
 from pper_jax.errors import UserError
 
 MEBIBYTE = 1 << 20
+WALL_FACTOR, WALL_EXTRA_S = 2.0, 1.0
 
 
 @dataclass(frozen=True)
 class Limits:
     """Limits of one program under test; every number must be positive.
 
-    timeout_s: wall seconds for loading the program, and again for each test.
-    program_timeout_s: wall seconds for all tests of one program; tests that have not begun by then are ``not_run``.
-    trusted_s: wall seconds that the trusted side may add to a test for its own work (checking an answer).
+    Time is CPU time first: a busy machine makes a program slow, not wrong. Wall-clock time is the backstop, for programs
+    that sleep or wait.
+
+    timeout_s: seconds for loading the program, and again for each test: of CPU time, unless ``cpu_s`` is given.
+    program_timeout_s: CPU seconds for all tests of one program (and wall-clock seconds: twice that and one more); tests
+        that have not begun by then are ``not_run``.
+    trusted_s: CPU seconds that the trusted side may add to a test for its own work (checking an answer).
     memory_mb: address space of each process of the program, in MiB (RLIMIT_AS).
     output_bytes: the most a program may print in a ``stdio`` test, and the most one answer may take on the wire.
     file_bytes: the largest file a program may write.
     processes: processes and threads of the program together (RLIMIT_NPROC: binds where the program does not run as
         root, which is everywhere but on a machine where root cannot change user).
     open_files: open file descriptors of each process.
+    cpu_s: CPU seconds for loading, and again for each test; ``timeout_s`` if None.
+    wall_s: wall-clock seconds for the same; twice ``timeout_s`` and one more if None.
     """
 
     timeout_s: float = 4.0
@@ -32,16 +39,39 @@ class Limits:
     file_bytes: int = 16 * MEBIBYTE
     processes: int = 64
     open_files: int = 256
+    cpu_s: float | None = None
+    wall_s: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("timeout_s", "program_timeout_s", "trusted_s"):
-            require_positive(f"limits.{name}", getattr(self, name), whole=False)
+        for name in ("timeout_s", "program_timeout_s", "trusted_s", "cpu_s", "wall_s"):
+            if name not in ("cpu_s", "wall_s") or getattr(self, name) is not None:
+                require_positive(f"limits.{name}", getattr(self, name), whole=False)
         for name in ("memory_mb", "output_bytes", "file_bytes", "processes", "open_files"):
             require_positive(f"limits.{name}", getattr(self, name), whole=True)
         if self.open_files < 16:
             raise UserError(f"limits.open_files is {self.open_files}, but Python needs 16: raise it.")
         if self.memory_mb < 64:
             raise UserError(f"limits.memory_mb is {self.memory_mb}, but Python alone needs 64: raise it.")
+
+    @property
+    def test_cpu_s(self) -> float:
+        """CPU seconds of one test."""
+        return self.timeout_s if self.cpu_s is None else self.cpu_s
+
+    @property
+    def test_wall_s(self) -> float:
+        """Wall-clock seconds of one test."""
+        return backstop(self.timeout_s) if self.wall_s is None else self.wall_s
+
+    @property
+    def silence_s(self) -> float:
+        """The longest that a worker in good order says nothing: loading twice, a test, and its own work on both."""
+        return 3 * self.test_wall_s + 2 * backstop(self.trusted_s)
+
+
+def backstop(seconds: float) -> float:
+    """Return the wall-clock seconds that stand behind so many of CPU time."""
+    return WALL_FACTOR * seconds + WALL_EXTRA_S
 
 
 def require_positive(name: str, value: object, *, whole: bool) -> None:

@@ -110,7 +110,7 @@ class _Worker:
         """A worker that works says something within the time of loading a program twice, a test, and its own work."""
         limits = self.limits
         start = START_SECONDS if self.isolation is None else 0.0
-        self.silent_until = time.monotonic() + 4 * limits.timeout_s + 2 * limits.trusted_s + SILENCE_SECONDS + start
+        self.silent_until = time.monotonic() + limits.silence_s + SILENCE_SECONDS + start
 
     def ask_to_end(self) -> None:
         """Close the socket, on which the worker ends its zygote and itself."""
