@@ -18,13 +18,13 @@ import builtins
 import importlib
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import CodeType
 from typing import Any
 
 from pper_jax.execution import wire
 from pper_jax.execution.compare import answers_match, results_match
-from pper_jax.execution.session import Session
+from pper_jax.execution.session import Session, packed_call
 
 MODULES = {"array", "bisect", "cmath", "collections", "copy", "datetime", "decimal", "fractions", "functools", "heapq"}
 MODULES |= {"itertools", "json", "math", "operator", "random", "re", "statistics", "string", "sys", "time", "typing"}
@@ -41,11 +41,22 @@ class CallTest:
     arguments: Sequence[Any]
     named: Mapping[str, Any]
     expected: Any
+    packed: str | None = field(init=False)  # the call as it is sent; None where the arguments are no plain data
 
-    def run(self, session: Session, compare: str) -> Outcome:
-        """Return the status and the reason."""
+    def __post_init__(self) -> None:
         try:
-            result = session.call(self.function, self.arguments, self.named)
+            packed = packed_call(self.function, self.arguments, self.named)
+        except wire.NotPlain:
+            packed = None
+        object.__setattr__(self, "packed", packed)
+
+    def run(self, session: Session, compare: str, ahead: Sequence[str] = ()) -> Outcome:
+        """Return the status and the reason; ``ahead``: the calls of the tests that follow, to be sent with this one."""
+        try:
+            if self.packed is None:
+                result = session.call(self.function, self.arguments, self.named)
+            else:
+                result = session.ask(self.packed, ahead)
         except Exception as error:
             return explain(error, session)
         if results_match(result, self.expected, compare):
@@ -62,7 +73,7 @@ class CodeTest:
     setup: CodeType | None = None
     entry_point: str | None = None
 
-    def run(self, session: Session, compare: str) -> Outcome:
+    def run(self, session: Session, compare: str, ahead: Sequence[str] = ()) -> Outcome:
         """Return the status and the reason. One session's tests share their names, and ``setup`` runs once."""
         try:
             if not session.names:
@@ -80,7 +91,8 @@ class CodeTest:
         names: dict[str, Any] = {"__name__": "tests", "__builtins__": builtins}
         wanted = [name for name in self.names if name == self.entry_point or not trusted(name)]
         names |= {name: trusted_value(name) for name in self.names if name not in wanted}
-        found = session.request("names", wanted)
+        own = [name for name in wanted if name != self.entry_point or not name.isidentifier()]
+        found = session.request("names", own) if own else {}
         names |= {name: found[name] for name in wanted if name in found} if isinstance(found, dict) else {}
         if self.entry_point is not None:
             names["candidate"] = Function(session, self.entry_point)

@@ -1,8 +1,10 @@
 """What runs inside the sandbox: the program, and a loop that calls its functions for the trusted side.
 
 Nothing here is a secret or a judgement: a program shares this process and may forge every word that is sent, but all
-it can say is which value a call gave. The requests, each answered by ``{"n": number, ...}``::
+it can say is which value a call gave. The requests, each but ``main`` answered by ``{"n": number, ...}``::
 
+    [number, "main", source]                   run a script, with the stdin and stdout that lie ready, and end
+    [number, "load", source]                   run a program's own code; it replaces the one before
     [number, "names", [name, ...]]             which of the names are there, as values or kept objects
     [number, "call", target, args, kwargs, m]  call a name or a kept object; with m, say how its arguments changed
     [number, "get" | "set" | "list" | "bool" | "len" | "item", target, ...]   use a kept object
@@ -15,28 +17,41 @@ from __future__ import annotations
 
 import atexit
 import builtins
+import random
 import sys
 import threading
 from collections.abc import Callable
-from posix import _exit
+from posix import _exit, close, dup2, lseek, write
 from types import ModuleType, TracebackType
 from typing import Any, NoReturn
 
-from pper_jax.execution.wire import NotPlain, decode, encode, read_message, write_message
+from pper_jax.execution.wire import HELLO, Frames, NotPlain, decode, encode, read_message, write_message
 
 REQUEST_LIMIT = 1 << 28
 DETAIL_LENGTH = 300
 MUTABLE = (list, dict, set, tuple)
+RECURSION_LIMIT = sys.getrecursionlimit()
+STREAMS = sys.stdin, sys.stdout, sys.stderr
 
 
-def run(fd: int) -> NoReturn:
-    """Read the program from the channel, then run it as ``__main__`` or serve calls into it; never return."""
-    start = read_message(fd, REQUEST_LIMIT)
-    if start is None:
-        _exit(0)
-    if start["mode"] == "main":
-        run_main(fd, start["program"])
-    Server(fd).serve(start["program"])
+def run(channel: int, stdin: int, stdout: int) -> NoReturn:
+    """Say hello on the channel, then do what it asks for; never return."""
+    write(channel, HELLO)
+    frames = Frames(REQUEST_LIMIT)
+    request = read_message(channel, frames)
+    if request is not None and request[1] == "main":
+        for fd, place in ((stdin, 0), (stdout, 1)):
+            lseek(fd, 0, 0)
+            dup2(fd, place)
+            close(fd)
+        run_main(channel, request[2])
+    close(stdin)
+    close(stdout)
+    server = Server(channel)
+    while request is not None:
+        server.answer(request[0], request[1], request[2:])
+        request = read_message(channel, frames)
+    _exit(0)
 
 
 def run_main(fd: int, source: str) -> NoReturn:
@@ -97,28 +112,16 @@ def _last_line(trace: TracebackType | None) -> int | None:
 
 
 class Server:
-    """Answers requests about one program until the channel closes."""
+    """Answers requests about one program at a time."""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
+        self.shared = False
+        self.builtins = dict(vars(builtins))
         self.globals: dict[str, Any] = {}
         self.kept: list[Any] = []
         self.numbers: dict[int, int] = {}
         self.targets: dict[str, Callable[..., Any]] = {}
-
-    def serve(self, source: str) -> NoReturn:
-        """Load the program, say how that went, and answer requests."""
-        try:
-            self.globals = _execute(source, "program")
-            reply: dict[str, Any] = {"n": 0}
-        except BaseException as error:
-            reply = {"n": 0, "x": describe(error)}
-        write_message(self.fd, reply)
-        while True:
-            request = read_message(self.fd, REQUEST_LIMIT)
-            if request is None:
-                _exit(0)
-            self.answer(request[0], request[1], request[2:])
 
     def answer(self, number: int, operation: str, arguments: list[Any]) -> None:
         """Do one request and send its reply, an exception of the program included."""
@@ -166,6 +169,24 @@ class Server:
     def value(self, data: Any) -> Any:
         """Decode an argument; numbers of kept objects become the objects."""
         return decode(data, lambda number, _: self.kept[number])
+
+    def do_load(self, source: str) -> dict[str, Any]:
+        """Run a program's own code."""
+        if self.shared:
+            self.tidy()
+        self.shared = True
+        self.globals = _execute(source, "program")
+        return {}
+
+    def tidy(self) -> None:
+        """Forget the program before, and undo what programs most often do to what they share."""
+        for store in (self.globals, self.kept, self.numbers, self.targets):
+            store.clear()
+        vars(builtins).clear()
+        vars(builtins).update(self.builtins)
+        sys.setrecursionlimit(RECURSION_LIMIT)
+        sys.stdin, sys.stdout, sys.stderr = STREAMS
+        random.seed(0)
 
     def do_names(self, names: list[str]) -> dict[str, Any]:
         """Say which names exist, functions and classes as kept objects."""

@@ -1,13 +1,15 @@
-"""Walls around programs: namespaces, a user of their own, a read-only root, a private folder.
+"""Walls around programs: namespaces, a user of their own, a read-only root, a private folder, filters of the kernel.
 
-Each wall is raised where the machine allows it, left out where it does not; ``Sandbox.walls`` names those that stand:
+Each wall is raised where the machine allows it, left out where it does not; ``Sandbox.walls`` names those that stand
+(see ``layers`` for what each is good for):
 
 - ``pid``: the zygote is process 1 of a PID namespace, so programs see and signal none but themselves, and whatever they
-  leave is killed in one call. Without it: a sub-reaper finds daemons, and a program can signal what its user can.
+  leave is killed in one call. Without it: a sub-reaper finds daemons.
 - ``net``, ``ipc``: no network, not even the loopback's listeners; no shared memory of others.
 - ``mount``: a root that holds only Python's and the system's libraries, read-only, and an empty ``/tmp`` a program:
   there is nothing to delete, to read or to execute.
 - ``uid``: programs run as a user id that nothing else uses (only root can give that).
+- ``seccomp``, ``landlock``: see the modules of that name.
 
 Always: no capabilities, no new privileges, no debugging of the trusted side, rlimits.
 """
@@ -16,15 +18,18 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import os
+import resource
 import shutil
 import signal
 import site
-import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+
+from pper_jax.execution import landlock, seccomp
 
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 4, 36, 38
 CLONE_NEWNS, CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = (
@@ -39,7 +44,8 @@ KEPT_FLAGS = 0b1111 | 1024 | 2048  # read-only, nosuid, nodev, noexec, noatime, 
 MNT_DETACH = 2
 CAPABILITY_VERSION = 0x20080522
 NEW_ROOT = "/sys"  # a folder that is always there and hides nothing we need; covered in our mount namespace alone
-BOX = "/tmp"
+BOX = "/box/tmp"  # /tmp leads there; landlock looks at the folders above a mount, not at its own
+BOX_PREFIX = "pper-box-"
 SYSTEM = ["/lib", "/lib32", "/lib64", "/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/local/lib", "/usr/share/zoneinfo"]
 SYSTEM += ["/etc/ld.so.cache", "/etc/localtime", "/etc/alternatives"]
 DEVICES = ("null", "zero", "full", "random", "urandom")
@@ -61,64 +67,87 @@ def _mount(source: str | None, target: str, kind: str | None, flags: int, option
     _check(_libc.mount(*texts[:3], ctypes.c_ulong(flags), texts[3]), f"mount {target}")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Sandbox:
     """The walls that stand, and what to do behind them."""
 
-    walls: tuple[str, ...]
+    walls: list[str]
+    box: str  # the folder that programs may write to; empty for each
+    box_bytes: int
+    processes: int
     uid: int | None = None
+    rules: landlock.Ruleset | None = None
+    filter: seccomp.Filter | None = None
 
     def drop_rights(self) -> None:
         """Give up, in a child, every right that a program needs not have."""
         if self.uid is not None:
             _become(self.uid)
-        _prctl(PR_SET_NO_NEW_PRIVS, 1)
-        _drop_capabilities()
+        resource.setrlimit(resource.RLIMIT_NPROC, (self.processes, self.processes))
         _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        _drop_capabilities()
+        if self.rules is not None:
+            self.rules.enforce()
+        if self.filter is not None:
+            self.filter.install()
 
-    def make_box(self, size: int) -> str:
-        """Return an empty folder that the program may write to, of so many bytes where that can be bounded."""
+    def make_box(self) -> None:
+        """See that the program's folder is there, and of bounded size where that can be."""
         if "mount" in self.walls:
-            if not os.path.ismount(BOX):
-                _mount("tmpfs", BOX, "tmpfs", MS_NOSUID | MS_NODEV, f"mode=1777,size={size},nr_inodes=4096")
-            return BOX
-        box = tempfile.mkdtemp(prefix="pper-")
-        if self.uid is not None:
-            os.chown(box, self.uid, -1)
-        return box
+            if not os.path.ismount(self.box):
+                options = f"mode=1777,size={self.box_bytes},nr_inodes=4096"
+                _mount("tmpfs", self.box, "tmpfs", MS_NOSUID | MS_NODEV, options)
+        elif not os.path.isdir(self.box):
+            os.mkdir(self.box, 0o700)
+            if self.uid is not None:
+                os.chown(self.box, self.uid, -1)
 
-    def remove_box(self, box: str) -> None:
-        """Remove that folder, however odd what the program left in it."""
+    def empty_box(self) -> None:
+        """Remove what a program left, however odd."""
         if "mount" in self.walls:
-            os.chmod(box, 0o1777)
-            if os.listdir(box):  # a new one is safer than emptying it, but takes a millisecond
-                _check(_libc.umount2(os.fsencode(box), MNT_DETACH), "umount")
+            os.chmod(self.box, 0o1777)
+            if os.listdir(self.box):  # a new one is safer than emptying it, but takes a millisecond
+                _check(_libc.umount2(os.fsencode(self.box), MNT_DETACH), "umount")
             return
-        try:
-            shutil.rmtree(box)
-        except (OSError, RecursionError):
-            subprocess.run(["/bin/rm", "-rf", "--", box], check=False, stderr=subprocess.DEVNULL)
+        outer = os.path.dirname(self.box)
+        if os.listdir(outer) != [os.path.basename(self.box)]:
+            for name in os.listdir(outer):
+                _remove(os.path.join(outer, name))
+        elif not _is_empty(self.box):
+            _remove(self.box)
 
-    def end_descendants(self) -> None:
-        """Kill and reap every process below this one; daemons have become children of ours."""
+    def remove_box(self) -> None:
+        """Remove the folder itself; only for the end of the zygote."""
+        if "mount" not in self.walls:
+            _remove(os.path.dirname(self.box))
+
+    def end_child(self, child: int) -> tuple[int, float]:
+        """Kill and reap a child and every process below it; return its wait status and the CPU seconds it used."""
+        status, cpu = 0, 0.0
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
         while True:
             with contextlib.suppress(ProcessLookupError):
                 if "pid" in self.walls:
                     os.kill(-1, signal.SIGKILL)
-                else:
-                    _kill_children()
             try:
-                os.waitpid(-1, 0)
+                pid, ended, usage = os.wait4(-1, 0)
             except ChildProcessError:
-                return
+                return status, cpu
+            if pid == child:
+                status, cpu = ended, usage.ru_utime + usage.ru_stime
+            if "pid" not in self.walls:
+                _kill_children()  # daemons have become children of ours
 
 
-def enter() -> Sandbox:
-    """Put this process behind what walls there are. The process that returns may be a fork of the one that called."""
+def enter(limits: Mapping[str, float], without: Iterable[str] = ()) -> Sandbox:
+    """Put this process behind what walls there are, but those in ``without``.
+
+    The process that returns may be a fork of the one that called.
+    """
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
     _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # even a stopped process goes when its parent does
-    walls = _unshare()
-    uid = None
+    walls = _unshare() if "namespaces" not in without else []
     spare = 7_000_000 + os.getpid()
     if "pid" in walls:
         _become_first_process()
@@ -127,11 +156,151 @@ def enter() -> Sandbox:
             _build_root()
         except OSError:
             walls.remove("mount")
-    if os.geteuid() == 0 and "user" not in walls:
+    uid = None
+    if os.geteuid() == 0 and "user" not in walls and "uid" not in without:
         uid = next((uid for uid in (spare, 65534) if _works_as(uid)), None)
         walls += ["uid"] if uid is not None else []
+    box = BOX if "mount" in walls else os.path.join(_outer_folder(), "box")
+    processes = int(limits["processes"])
+    if uid is None and "user" not in walls:  # the kernel counts what else this user runs
+        processes += _count_own_threads()
+    sandbox = Sandbox(walls, box, 4 * int(limits["file_bytes"]), processes, uid)
+    _limit_resources(limits)
+    _prctl(PR_SET_NO_NEW_PRIVS, 1)
     _prctl(PR_SET_DUMPABLE, 0)
-    return Sandbox(tuple(walls), uid)
+    if "landlock" not in without:
+        _add_landlock(sandbox)
+    if "seccomp" not in without:
+        _add_seccomp(sandbox)
+    return sandbox
+
+
+def hide() -> None:
+    """Forbid others of the same user to look into this process, which holds what programs must not see."""
+    _prctl(PR_SET_DUMPABLE, 0)
+
+
+def _limit_resources(limits: Mapping[str, float]) -> None:
+    """Set the kernel's limits that this process may share with its children, hard and soft alike."""
+    for what, value in (
+        (resource.RLIMIT_AS, int(limits["memory_mb"]) << 20),
+        (resource.RLIMIT_FSIZE, int(max(limits["file_bytes"], limits["output_bytes"] + 1))),
+        (resource.RLIMIT_NOFILE, int(limits["open_files"])),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        _, hard = resource.getrlimit(what)
+        ceiling = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(what, (ceiling, ceiling))
+
+
+def _add_landlock(sandbox: Sandbox) -> None:
+    """Make the rules for children, and keep them if a child behind them can do what it must and nothing else."""
+    try:
+        devices = [f"/dev/{name}" for name in DEVICES if os.path.exists(f"/dev/{name}")]
+        read = ["/"] if "mount" in sandbox.walls else [path for path in _shown() if os.path.exists(path)]
+        rules = landlock.Ruleset(read, devices, [os.path.dirname(sandbox.box)])
+    except OSError:
+        return
+
+    def probe() -> bool:
+        rules.enforce()
+        with open(os.__file__, "rb"):
+            pass
+        try:
+            os.close(os.open("/proc/self/root", os.O_RDONLY) if "mount" not in sandbox.walls else os.open("/x", 65))
+        except OSError:
+            return True
+        return False
+
+    if _try_in_child(probe):
+        sandbox.rules = rules
+        sandbox.walls.append("landlock")
+
+
+def _add_seccomp(sandbox: Sandbox) -> None:
+    """Put this process behind the filter, and children behind theirs if that works as it should."""
+    try:
+        own, childs = seccomp.filters(own_files="mount" in sandbox.walls)
+    except OSError:
+        return
+
+    def probe() -> bool:
+        own.install()
+        childs.install()
+        os.kill(os.getpid(), 0)
+        try:
+            os.fork()
+        except PermissionError:
+            return True
+        return False
+
+    if _try_in_child(probe):
+        own.install()
+        sandbox.filter = childs
+        sandbox.walls.append("seccomp")
+
+
+def _try_in_child(step: Callable[[], bool]) -> bool:
+    """Whether a step works, tried in a fork that ends with it."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os._exit(0 if step() else 1)
+        finally:
+            os._exit(1)
+    return os.waitpid(pid, 0)[1] == 0
+
+
+def _outer_folder() -> str:
+    """Return a new folder for a program's folder, held by a lock, once those are gone that nobody holds any more."""
+    place = tempfile.gettempdir()
+    for name in os.listdir(place):
+        path = os.path.join(place, name)
+        if name.startswith(BOX_PREFIX) and (lock := _lock(path)) is not None:
+            _remove(path)
+            os.close(lock)
+    path = tempfile.mkdtemp(prefix=BOX_PREFIX)
+    os.chmod(path, 0o711)
+    _lock(path)  # until this process ends
+    return path
+
+
+def _lock(path: str) -> int | None:
+    """Return a descriptor that holds the lock of a folder, or None where another process has it."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(fd)
+        return None
+    return fd
+
+
+def _is_empty(folder: str) -> bool:
+    try:
+        return not os.listdir(folder)
+    except OSError:
+        return False
+
+
+def _remove(path: str) -> None:
+    """Remove a file or a tree, also one nested deeper than names can be long, or one that forbids to be read."""
+    with contextlib.suppress(OSError, RecursionError):
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path)
+        else:
+            os.unlink(path)
+    if os.path.lexists(path):
+        for folder, names, _ in os.walk(path):
+            for name in [".", *names]:
+                with contextlib.suppress(OSError):
+                    os.chmod(os.path.join(folder, name), 0o700, follow_symlinks=name == ".")
+        with contextlib.suppress(OSError):
+            pid = os.posix_spawn("/bin/rm", ["rm", "-rf", "--", path], {}, file_actions=[(os.POSIX_SPAWN_DUP2, 0, 2)])
+            os.waitpid(pid, 0)
 
 
 def _unshare() -> list[str]:
@@ -165,16 +334,16 @@ def _build_root() -> None:
     """Make a root of our own out of read-only views of what Python needs, and move into it."""
     _mount(None, "/", None, MS_REC | MS_PRIVATE)
     _mount("tmpfs", NEW_ROOT, "tmpfs", MS_NOSUID | MS_NODEV, "mode=755,size=1m")
-    ours = [f"{prefix}/{name}" for prefix in (sys.base_prefix, sys.prefix) for name in ("lib", "lib64")]
-    for path in _outermost([*SYSTEM, *ours, *site.getsitepackages()]):
+    for path in _shown():
         _show(path)
     os.mkdir(NEW_ROOT + "/dev")
     for name in DEVICES:
         _show(f"/dev/{name}", read_only=False)
     for name, target in DEVICE_LINKS.items():
         os.symlink(target, f"{NEW_ROOT}/dev/{name}")
-    for name in ("proc", "tmp"):
-        os.mkdir(f"{NEW_ROOT}/{name}")
+    os.mkdir(NEW_ROOT + "/proc")
+    os.makedirs(NEW_ROOT + BOX)
+    os.symlink(BOX, NEW_ROOT + "/tmp")
     with contextlib.suppress(OSError):  # containers often forbid it; few programs miss it
         _mount("proc", NEW_ROOT + "/proc", "proc", MS_NOSUID | MS_NODEV)
     os.chdir(NEW_ROOT)
@@ -184,6 +353,12 @@ def _build_root() -> None:
         os.chroot(".")
     os.chdir("/")
     _mount(None, "/", None, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV)
+
+
+def _shown() -> list[str]:
+    """Return what of the machine a program may read: the libraries of Python and of the system."""
+    ours = [f"{prefix}/{name}" for prefix in (sys.base_prefix, sys.prefix) for name in ("lib", "lib64")]
+    return _outermost([*SYSTEM, *ours, *site.getsitepackages()])
 
 
 def _outermost(paths: Iterable[str]) -> list[str]:
@@ -220,20 +395,31 @@ def _become(uid: int) -> None:
 
 def _works_as(uid: int) -> bool:
     """Whether a process may become that user and then still read Python's library."""
-    pid = os.fork()
-    if pid == 0:
-        try:
-            _become(uid)
-            with open(os.__file__, "rb"):
-                os._exit(0)
-        finally:
-            os._exit(1)
-    return os.waitpid(pid, 0)[1] == 0
+
+    def step() -> bool:
+        _become(uid)
+        with open(os.__file__, "rb"):
+            return True
+
+    return _try_in_child(step)
+
+
+_CAPABILITIES = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION, 0), (ctypes.c_uint32 * 6)()
+
+
+def _count_own_threads() -> int:
+    """Return how many threads this process's user has on the machine."""
+    count, uid = 0, os.getuid()
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            with contextlib.suppress(OSError):
+                if os.stat(f"/proc/{entry}").st_uid == uid:
+                    count += len(os.listdir(f"/proc/{entry}/task"))
+    return count
 
 
 def _drop_capabilities() -> None:
-    header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION, 0)
-    _check(_libc.capset(header, (ctypes.c_uint32 * 6)()), "capset")
+    _check(_libc.capset(*_CAPABILITIES), "capset")
 
 
 def _kill_children() -> None:

@@ -1,4 +1,4 @@
-"""The trusted side's end of a sandboxed program: start it, call into it, end it."""
+"""The trusted side's end of a sandboxed program: load it, call into it, end it."""
 
 from __future__ import annotations
 
@@ -6,142 +6,72 @@ import builtins
 import contextlib
 import os
 import resource
+import select
 import socket
-import subprocess
-import time
 from collections.abc import Mapping, Sequence
 from signal import SIGXCPU, Signals
 from typing import Any
 
 from pper_jax.execution import wire
-from pper_jax.execution.spawn import spawn
+from pper_jax.execution.limits import Limits
+from pper_jax.execution.server import Child, ChildLost, Deadline, ForkServer, printed, refill
 
-END_SECONDS = 3.0  # for a zygote to end what a program left; it takes milliseconds
-
-
-class ChildLost(BaseException):
-    """The program's process can no longer be used; the test under way gets ``status``.
-
-    No Exception, so that the code of a check cannot catch it by accident.
-    """
-
-    def __init__(self, status: str, detail: str) -> None:
-        super().__init__(status, detail)
-        self.status, self.detail = status, detail
-
-
-class ZygoteLost(BaseException):
-    """The fork server is gone: a fault of ours, or a program without walls around it killed it."""
+Script = tuple[str | None, str, str | None, float]
+SEND_AHEAD_BYTES = 1 << 15  # well within a socket's buffer: neither side may wait for the other to read
 
 
 class ProgramRaised(Exception):
     """The program raised what has no builtin counterpart that a test may catch (SystemExit, for one)."""
 
 
-class Deadline:
-    """A moment in monotonic time by which the program has to answer."""
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        self.end = time.monotonic() + seconds
-
-    def left(self) -> float:
-        """Seconds left; raise ChildLost where there are none."""
-        left = self.end - time.monotonic()
-        if left <= 0:
-            raise ChildLost("timeout", f"no answer within {self.seconds:g} s")
-        return left
-
-
-class ForkServer:
-    """A handle on a zygote, restarted by its owner when it dies."""
-
-    def __init__(self, limits_json: str, lifeline: int) -> None:
-        self.control, theirs = socket.socketpair()
-        self.process: subprocess.Popen[bytes] = spawn(
-            "zygote", [str(theirs.fileno()), limits_json], [theirs.fileno(), lifeline]
-        )
-        theirs.close()
-        self.isolation: list[str] = wire.unpack(self._read(until_newline=True)[:-1])
-        self.running = False
-
-    def start(self, fds: Sequence[int]) -> None:
-        """Fork a child over the given descriptors: its channel and, for a script, stdin and stdout."""
-        try:
-            socket.send_fds(self.control, [b"S"], list(fds))
-        except OSError:
-            raise ZygoteLost from None
-        self.running = True
-
-    def end(self) -> int:
-        """Kill the child if it still runs, and return its wait status once nothing of it is left."""
-        try:
-            self.control.settimeout(END_SECONDS)
-            self.control.sendall(b"K")
-            status = self._status()
-            self.control.settimeout(None)
-        except OSError:  # dead, or stopped by a program that no PID namespace holds back
-            raise ZygoteLost from None
-        self.running = False  # only now: an alarm may have cut an earlier call short, its status still to be read
-        return status
-
-    def wait(self, seconds: float) -> int | None:
-        """Return the child's wait status, or None if it still runs after so many seconds."""
-        self.control.settimeout(seconds)
-        try:
-            status = self._status()
-        except TimeoutError:
-            return None
-        finally:
-            self.control.settimeout(None)
-        self.running = False
-        return status
-
-    def close(self) -> None:
-        """End the zygote and everything under it."""
-        self.control.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(END_SECONDS)
-        self.process.kill()
-        self.process.wait()
-
-    def _status(self) -> int:
-        return int(wire.STATUS.unpack(self._read())[0])
-
-    def _read(self, until_newline: bool = False) -> bytes:
-        data = b""
-        while not data.endswith(b"\n") if until_newline else len(data) < wire.STATUS.size:
-            try:
-                part = self.control.recv(1 if until_newline else wire.STATUS.size - len(data))
-            except ConnectionError:
-                part = b""
-            if not part:
-                raise ZygoteLost
-            data += part
-        return data
-
-
 class Session:
-    """One sandboxed process of one program that serves calls."""
+    """A sandboxed process that serves calls into one program after another."""
 
-    def __init__(self, server: ForkServer, program: str, limits: Mapping[str, float]) -> None:
-        self.server, self.program, self.limits = server, program, limits
-        self.deadline = Deadline(limits["timeout_s"])
+    def __init__(self, server: ForkServer, limits: Limits) -> None:
+        self.server, self.limits = server, limits
+        self.child: Child = server.take()
+        self.child.greet()
+        self.child.sock.setblocking(False)
+        self.poll = select.poll()
+        self.poll.register(self.child.fd, select.POLLIN)
+        self.frames = wire.Frames(limits.output_bytes)
         self.lost: ChildLost | None = None
         self.raised: Exception | None = None
-        self.number = 0
+        self.number = 0  # of the next answer
+        self.sent = 0  # requests sent; more than ``number`` where some went ahead
+        self.programs = 0
         self.names: dict[str, Any] = {}
-        self.sock, theirs = socket.socketpair()
-        with theirs:
-            server.start([theirs.fileno()])
+        self.begin()
 
-    def load(self) -> None:
-        """Run the program's own code; raise what it raises, or ChildLost."""
-        self._value(self._exchange({"mode": "serve", "program": self.program}))
+    def load(self, program: str, ahead: Sequence[str]) -> None:
+        """Run the program's own code; raise what it raises, or ChildLost.
 
-    def begin(self, seconds: float) -> None:
-        """Start the clock of a test."""
-        self.deadline = Deadline(seconds)
+        ``ahead``: calls that will be made next, as ``send_ahead`` takes them.
+        """
+        self.programs += 1
+        self.names = {}
+        self.begin()
+        request = self._pack(f',"load",{wire.to_json(program)}]')
+        self._value(self._exchange(request + self.packed_ahead(ahead)))
+
+    def packed_ahead(self, requests: Sequence[str]) -> bytes:
+        """Return as many of these calls as may be on their way unanswered."""
+        parts: list[bytes] = []
+        room = SEND_AHEAD_BYTES
+        for request in requests:
+            room -= len(request)
+            if room < 0:
+                break
+            parts.append(self._pack(request))
+        return b"".join(parts)
+
+    def _pack(self, request: str) -> bytes:
+        self.sent += 1
+        return wire.frame(f"[{self.sent - 1}{request}")
+
+    def begin(self) -> None:
+        """Start the clocks of a test."""
+        self.deadline = Deadline(self.child, self.limits.test_cpu_s, self.limits.test_wall_s)
         self.raised = None
 
     def request(self, operation: str, *arguments: Any) -> Any:
@@ -149,17 +79,24 @@ class Session:
 
         Raises ChildLost where no usable answer comes, and NotPlain where the arguments cannot enter the sandbox.
         """
-        return self._value(self._exchange([self.number, operation, *arguments]))
+        return self._value(self._exchange(self._pack("," + wire.to_json([operation, *arguments])[1:])))
 
     def call(
         self, target: str | int, arguments: Sequence[Any], named: Mapping[str, Any] | None = None, changes: bool = False
     ) -> Any:
         """Call a function of the program; with ``changes`` the arguments are updated as the call left them."""
         keywords = {name: self.encode(value) for name, value in (named or {}).items()}
-        request = [self.number, "call", target, [self.encode(value) for value in arguments], keywords, changes]
-        reply = self._exchange(request)
+        request = wire.to_json(["call", target, [self.encode(value) for value in arguments], keywords, changes])
+        reply = self._exchange(self._pack("," + request[1:]))
         self._apply_changes(arguments, reply.get("m", ()))
         return self._value(reply)
+
+    def ask(self, request: str, ahead: Sequence[str]) -> Any:
+        """Make a call that is written already (``packed_call``), unless it went ahead; send ``ahead`` with it."""
+        data = b""
+        if self.sent == self.number:
+            data = self._pack(request) + self.packed_ahead(ahead)
+        return self._value(self._exchange(data))
 
     def _apply_changes(self, arguments: Sequence[Any], changed: Any) -> None:
         try:
@@ -179,10 +116,11 @@ class Session:
         except (wire.Malformed, RecursionError, MemoryError):
             raise self._lose("crash", "the program wrote into its private channel") from None
 
-    def end(self) -> int:
-        """End the process and everything that it left; return its wait status."""
-        self.sock.close()
-        return self.server.end() if self.server.running else 0
+    def release(self) -> None:
+        """Have the process ended, and everything that it left."""
+        if self.lost is None:
+            self.lost = ChildLost("crash", "the process was ended")
+            self.server.release(self.child)
 
     def _number_of(self, value: Any) -> list[Any]:
         if type(value) is Remote and value._session is self:
@@ -195,20 +133,18 @@ class Session:
         self.raised = as_exception(reply["x"])
         raise self.raised
 
-    def _exchange(self, request: Any) -> dict[str, Any]:
+    def _exchange(self, data: bytes) -> dict[str, Any]:
+        """Send, and return the next answer."""
         if self.lost is not None:
             raise self.lost
-        data = wire.pack(request)
         try:
-            self.sock.settimeout(self.deadline.left())
-            self.sock.sendall(data)
+            if data:
+                self._send(data)
             reply = self._receive()
             while isinstance(reply, dict) and reply.get("n") != self.number:
                 reply = self._receive()
         except ChildLost as lost:
             raise self._lose(lost.status, lost.detail) from None
-        except TimeoutError:
-            raise self._lose("timeout", f"no answer within {self.deadline.seconds:g} s") from None
         except wire.TooLarge as error:
             raise self._lose("output_limit", f"the answer is {error}") from None
         except wire.Malformed:
@@ -220,29 +156,38 @@ class Session:
         self.number += 1
         return reply
 
-    def _receive(self) -> Any:
-        (size,) = wire.HEADER.unpack(self._read(wire.HEADER.size))
-        if size > self.limits["output_bytes"]:
-            raise wire.TooLarge(f"{size} bytes")
-        return wire.unpack(self._read(size))
+    def _send(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            try:
+                view = view[self.child.sock.send(view) :]
+            except BlockingIOError:
+                poll = select.poll()
+                poll.register(self.child.fd, select.POLLOUT)
+                self.deadline.wait(poll)
 
-    def _read(self, size: int) -> bytearray:
-        data = bytearray(size)
-        view, filled = memoryview(data), 0
-        while filled < size:
-            self.sock.settimeout(self.deadline.left())
-            part = self.sock.recv_into(view[filled:])
-            if not part:
-                raise ConnectionResetError
-            filled += part
-        return data
+    def _receive(self) -> Any:
+        while (message := self.frames.take()) is None:
+            self.deadline.wait(self.poll)
+            with contextlib.suppress(BlockingIOError):
+                part = self.child.sock.recv(1 << 16)
+                if not part:
+                    raise ConnectionResetError
+                self.frames.data += part
+        return message
 
     def _lose(self, status: str | None, detail: str) -> ChildLost:
-        ended = self.end()
+        ended, _ = self.server.end(self.child)
         if status is None:
             status, detail = describe_end(ended)
         self.lost = ChildLost(status, detail)
         return self.lost
+
+
+def packed_call(target: str, arguments: Sequence[Any], named: Mapping[str, Any]) -> str:
+    """Return a call of plain data as ``Session.ask`` sends it; raise NotPlain where the arguments are none."""
+    keywords = {name: wire.encode(value) for name, value in named.items()}
+    return "," + wire.to_json(["call", target, [wire.encode(value) for value in arguments], keywords, False])[1:]
 
 
 class Remote:
@@ -342,56 +287,46 @@ def describe_end(status: int) -> tuple[str, str]:
     return "crash", f"the process ended with exit status {os.WEXITSTATUS(status)} before it answered"
 
 
-def run_script(
-    server: ForkServer, program: str, stdin: str, limits: Mapping[str, float]
-) -> tuple[str | None, str, str | None]:
+def run_script(server: ForkServer, program: str, stdin: str, limits: Limits) -> Script:
     """Run a program as ``__main__`` in a child of its own.
 
-    Returns ``(status, stdout, detail)``, where status is None if the program ended well: only then is its output worth
-    comparing. Output goes to a file in memory that cannot grow beyond the limit.
+    Returns ``(status, stdout, detail, CPU seconds)``, where status is None if the program ended well: only then is its
+    output worth comparing. Output goes to a file in memory that cannot grow beyond the limit.
     """
-    mine, theirs = socket.socketpair()
-    with (
-        mine,
-        theirs,
-        _memory_file("stdin", stdin.encode("utf-8", "surrogatepass")) as given,
-        _memory_file("out") as out,
-    ):
-        server.start([theirs.fileno(), given.fileno(), out.fileno()])
-        theirs.close()
-        deadline = Deadline(limits["timeout_s"])
-        mine.settimeout(limits["timeout_s"])
-        with contextlib.suppress(OSError):
-            mine.sendall(wire.pack({"mode": "main", "program": program}))
-        ended = server.wait(max(deadline.end - time.monotonic(), 0.001))
-        if ended is None:
-            server.end()
-            return "timeout", "", f"not finished within {limits['timeout_s']:g} s"
-        cap = int(limits["output_bytes"])
-        printed = os.pread(out.fileno(), cap + 1, 0)
-        if len(printed) > cap:
-            return "output_limit", "", f"more than {cap} bytes of output"
-        status, detail = _script_failure(mine, ended)
-        return status, printed.decode("utf-8", "replace"), detail
+    refill(server.stdin, stdin.encode("utf-8", "surrogatepass"))
+    refill(server.stdout, b"")
+    child = server.take()
+    child.greet()
+    deadline = Deadline(child, limits.test_cpu_s, limits.test_wall_s)
+    with contextlib.suppress(OSError):
+        child.sock.sendall(wire.pack([0, "main", program]))
+    poll = select.poll()
+    poll.register(server.control, select.POLLIN)  # the zygote has news once the child is gone
+    try:
+        deadline.wait(poll)
+    except ChildLost as lost:
+        _, used = server.end(child)
+        return lost.status, "", lost.detail, used
+    ended, used = server.hear()
+    with child.sock:
+        status, detail = _script_failure(child.sock, ended)
+    cap = limits.output_bytes
+    output = printed(server.stdout, cap)
+    if len(output) > cap:
+        return "output_limit", "", f"more than {cap} bytes of output", used
+    return status, output.decode("utf-8", "replace"), detail, used
 
 
-def _script_failure(mine: socket.socket, ended: int) -> tuple[str | None, str | None]:
+def _script_failure(sock: socket.socket, ended: int) -> tuple[str | None, str | None]:
     if ended == 0:
         return None, None
     if os.WIFSIGNALED(ended):
         return describe_end(ended)
-    mine.settimeout(0.05)
+    sock.setblocking(False)
     with contextlib.suppress(OSError, wire.Malformed, TypeError, KeyError, AttributeError):
-        error = as_exception(wire.unpack(mine.recv(4096)[wire.HEADER.size :])["x"])
+        error = as_exception(wire.unpack(sock.recv(4096)[wire.HEADER.size :])["x"])
         return ("memory" if isinstance(error, MemoryError) else "error"), str(error)
     return "error", f"exit status {os.WEXITSTATUS(ended)}"
-
-
-def _memory_file(name: str, content: bytes = b"") -> Any:
-    file = open(os.memfd_create(name), "r+b", buffering=0)  # noqa: SIM115  (closed by the caller's with)
-    file.write(content)
-    os.lseek(file.fileno(), 0, os.SEEK_SET)
-    return file
 
 
 def limit_own_memory(megabytes: int) -> None:

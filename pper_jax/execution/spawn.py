@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -16,6 +17,12 @@ from pper_jax.execution.{role} import main
 main()
 """
 ENVIRONMENT = {"PYTHONHASHSEED": "0", "PYTHONIOENCODING": "utf-8:strict", "LC_ALL": "C.UTF-8", "PATH": "/usr/bin:/bin"}
+WITHOUT = "PPER_EXECUTION_WITHOUT"
+
+
+def left_out() -> list[str]:
+    """Return the layers of isolation to do without, to try a lesser machine: ``namespaces,uid,seccomp,landlock``."""
+    return [name for name in os.environ.get(WITHOUT, "").split(",") if name]
 
 
 def spawn(role: str, arguments: Sequence[str], fds: Sequence[int]) -> subprocess.Popen[bytes]:
@@ -27,7 +34,7 @@ def spawn(role: str, arguments: Sequence[str], fds: Sequence[int]) -> subprocess
     boot = _BOOT.format(package=str(room.parent), room=str(room), role=role)
     return subprocess.Popen(
         [sys.executable, "-s", "-P", "-B", "-X", "utf8", "-c", boot, *arguments],
-        env=ENVIRONMENT,
+        env=ENVIRONMENT | {name: os.environ[name] for name in (WITHOUT,) if name in os.environ},
         cwd="/",
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

@@ -26,7 +26,9 @@ from typing import Any
 _write_json: Any = c_make_encoder(None, None, encode_basestring_ascii, None, ":", ",", False, False, True)
 _read_json: Any = c_make_scanner(JSONDecoder())
 HEADER = Struct("!I")
-STATUS = Struct("!i")  # a wait status, as the zygote reports it
+HELLO = b"."  # a child's first byte on its channel
+NEWS = Struct("!Iid")  # the number of the child just forked; wait status and CPU seconds of the one before it
+END = Struct("!I")  # the number of the child to end
 MAX_DEPTH = 100
 SAFE_INT = 1 << 53
 BUILTIN_TYPES: dict[str, type] = {
@@ -46,10 +48,19 @@ class TooLarge(ValueError):
     """A message beyond the limit."""
 
 
+def to_json(message: Any) -> str:
+    """Return a message as ASCII JSON; strings may hold lone surrogates."""
+    return "".join(_write_json(message, 0))
+
+
 def pack(message: Any) -> bytes:
-    """Return a message with its length in front; strings may hold lone surrogates."""
-    body = "".join(_write_json(message, 0)).encode("ascii")
-    return HEADER.pack(len(body)) + body
+    """Return a message with its length in front."""
+    return frame(to_json(message))
+
+
+def frame(message: str) -> bytes:
+    """Return JSON that is written already with its length in front."""
+    return HEADER.pack(len(message)) + message.encode("ascii")
 
 
 def unpack(body: bytes | bytearray) -> Any:
@@ -64,16 +75,38 @@ def unpack(body: bytes | bytearray) -> Any:
     return message
 
 
-def read_message(fd: int, limit: int) -> Any:
+class Frames:
+    """Cuts a stream of bytes into messages; none may be longer than ``limit`` bytes."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.data = bytearray()
+
+    def take(self) -> Any:
+        """Return the next whole message, or None if it is not there yet; raise TooLarge or Malformed."""
+        data = self.data
+        if len(data) < 4:
+            return None
+        (size,) = HEADER.unpack_from(data)
+        if size > self.limit:
+            raise TooLarge(f"{size} bytes")
+        if len(data) < 4 + size:
+            return None
+        message = unpack(data[4 : 4 + size])
+        del data[: 4 + size]
+        if message is None:
+            raise Malformed("an empty message")
+        return message
+
+
+def read_message(fd: int, frames: Frames) -> Any:
     """Block for one message from a descriptor; None at its end; raise TooLarge or Malformed."""
-    header = _read_exactly(fd, HEADER.size)
-    if header is None:
-        return None
-    (size,) = HEADER.unpack(header)
-    if size > limit:
-        raise TooLarge(f"a message of {size} bytes")
-    body = _read_exactly(fd, size)
-    return None if body is None else unpack(body)
+    while (message := frames.take()) is None:
+        part = read(fd, 1 << 18)
+        if not part:
+            return None
+        frames.data += part
+    return message
 
 
 def write_message(fd: int, message: Any) -> None:
@@ -81,16 +114,6 @@ def write_message(fd: int, message: Any) -> None:
     data = memoryview(pack(message))
     while data:
         data = data[write(fd, data) :]
-
-
-def _read_exactly(fd: int, size: int) -> bytearray | None:
-    data = bytearray()
-    while len(data) < size:
-        part = read(fd, min(size - len(data), 1 << 20))
-        if not part:
-            return None
-        data += part
-    return data
 
 
 def encode(value: Any, keep: Callable[[Any], list[Any]] | None = None, depth: int = 0) -> Any:

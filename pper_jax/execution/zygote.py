@@ -1,54 +1,63 @@
-"""The fork server: one small process that forks one sandboxed child a program and ends all that the child leaves.
+"""The fork server: one small process that forks one sandboxed child after another and ends all that each leaves.
 
-It knows neither tests nor programs: the child reads its program from a channel that the trusted side made, so nothing
-that a program could read in inherited memory is worth reading. One child lives at a time. Over the control socket::
+It knows neither tests nor programs: the child reads its programs from a channel, so nothing that a program could read
+in inherited memory is worth reading. One child lives at a time; the next is forked as soon as nothing is left of it,
+so that it waits, behind its walls, for the trusted side and not the other way round. Over the control socket::
 
-    worker -> zygote   b"S" with the channel's descriptor, or with channel, stdin and stdout      start a child
-                       b"K"                                                                       end it now
-    zygote -> worker   the wait status of the child, once everything it left behind is gone
+    zygote -> worker   NEWS: number of the child just forked, wait status and CPU seconds of the one before it,
+                       with the descriptor of the trusted end of its channel
+    worker -> zygote   END: the number of the child to end; every child is ended so, but one that ends by itself
 """
 
 from __future__ import annotations
 
+import _socket
 import atexit
 import builtins
-import contextlib
+import fcntl
 import gc
+import importlib
 import importlib.util
 import json
 import os
 import resource
 import select
-import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
 
 from pper_jax.execution import sandbox
+from pper_jax.execution.wire import END, NEWS
 
 PRELOAD = ("bisect", "collections", "copy", "datetime", "functools", "heapq", "itertools", "math", "operator", "random")
 PRELOAD_MORE = ("re", "string", "threading", "typing")
-CORE_LIMIT = 0
+CHANNEL, STDIN, STDOUT = 3, 4, 5  # descriptors of a child; the zygote's own lie beyond them
+OWN = 10
+SHARED_BY = 8  # programs that may share a child, whose CPU time the kernel adds up
 
 
 def main() -> None:
-    """Serve the control socket whose descriptor is the first argument, under the limits in the second."""
-    control = socket.socket(fileno=int(sys.argv[1]))
-    limits = json.loads(sys.argv[2])
+    """Serve the control socket.
+
+    Arguments, as JSON: descriptors of that socket, of scripts' stdin and stdout, and of a pipe to hold open until the
+    end; the limits; the names of layers to leave out.
+    """
+    given, limits, without = (json.loads(argument) for argument in sys.argv[1:])
+    control_fd, stdin, stdout, _ = (fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, OWN) for fd in given)
+    for fd in {*given, CHANNEL, STDIN, STDOUT}:
+        os.dup2(0, fd)
+    control = socket.socket(fileno=control_fd)
     for name in PRELOAD + PRELOAD_MORE:
         importlib.import_module(name)
     for name in ("wire", "child"):
         _load_privately(f"pper_jax.execution.{name}", Path(__file__).with_name(f"{name}.py"))
     sys.argv[:] = [""]
-    walls = sandbox.enter()  # after the imports: behind the walls these files cannot be read
+    walls = sandbox.enter(limits, without)  # after the imports: behind the walls these files cannot be read
     control.sendall(json.dumps(walls.walls).encode() + b"\n")
-    gc.collect()
-    gc.freeze()
-    Zygote(control, limits, walls).serve()
+    Zygote(control, (stdin, stdout), limits, walls).serve()
 
 
 def _load_privately(name: str, path: Path) -> None:
@@ -65,105 +74,74 @@ def _load_privately(name: str, path: Path) -> None:
 class Zygote:
     """The loop of the fork server."""
 
-    def __init__(self, control: socket.socket, limits: dict[str, float], walls: sandbox.Sandbox) -> None:
-        self.control = control
-        self.limits = limits
-        self.walls = walls
-        self.wakeup, wakeup = os.pipe()
-        for fd in (self.wakeup, wakeup):
-            os.set_blocking(fd, False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
+    def __init__(
+        self, control: socket.socket, streams: tuple[int, int], limits: dict[str, float], walls: sandbox.Sandbox
+    ) -> None:
+        self.control, self.streams, self.walls = control, streams, walls
+        self.cpu_seconds = SHARED_BY * (int(limits["program_timeout_s"]) + 2)
+        self.child_main = sys.modules["pper_jax.execution.child"].run
+        os.environ.clear()
+        os.environ.update(HOME=walls.box, TMPDIR=walls.box, PATH="/usr/bin:/bin", LC_ALL="C.UTF-8")
+        tempfile.tempdir = None
+        atexit._clear()
+        gc.collect()
+        gc.freeze()
 
     def serve(self) -> None:
-        """Start children until the control socket closes."""
+        """Fork child after child until the control socket closes."""
+        status, cpu, number = 0, 0.0, 0
         while True:
-            data, fds, _, _ = socket.recv_fds(self.control, 1, 3)
-            if not data:
+            number += 1
+            self.walls.make_box()
+            theirs, ours = _socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM, 0)
+            theirs.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+            pid = os.fork()
+            if pid == 0:
+                self.become_child(ours.fileno())
+            ours.close()
+            try:
+                socket.send_fds(self.control, [NEWS.pack(number, status, cpu)], [theirs.fileno()])
+                theirs.close()
+                asked_to_go_on = self.wait(pid, number)
+            except OSError:
+                asked_to_go_on = False
+            status, cpu = self.walls.end_child(pid)
+            self.walls.empty_box()
+            if not asked_to_go_on:
+                self.walls.remove_box()
                 return
-            if data == b"S":
-                status = self.run(fds)
-                with contextlib.suppress(OSError):
-                    self.control.sendall(sys.modules["pper_jax.execution.wire"].STATUS.pack(status))
 
-    def run(self, fds: list[int]) -> int:
-        """Fork a child, wait until it ends or must end, end its descendants, and return its wait status."""
-        box = self.walls.make_box(4 * int(self.limits["file_bytes"]))
-        pid = os.fork()
-        if pid == 0:
-            self.become_child(fds, box)
-        for fd in fds:
-            os.close(fd)
-        status = self.wait(pid)
-        self.walls.end_descendants()
-        self.walls.remove_box(box)
-        return status
+    def wait(self, pid: int, number: int) -> bool:
+        """Wait until the child ends or has to end; return whether the trusted side is still there."""
+        ended = os.pidfd_open(pid)
+        try:
+            poll = select.poll()
+            poll.register(ended, select.POLLIN)
+            poll.register(self.control, select.POLLIN)
+            while True:
+                ready = [fd for fd, _ in poll.poll()]
+                if self.control.fileno() in ready:
+                    data = self.control.recv(END.size)
+                    if len(data) != END.size:
+                        return False
+                    if END.unpack(data)[0] == number:
+                        return True
+                if ended in ready:
+                    return True
+        finally:
+            os.close(ended)
 
-    def wait(self, pid: int) -> int:
-        """Return the wait status of the child; kill it on request, or when the trusted side is gone."""
-        poll = select.poll()
-        poll.register(self.wakeup, select.POLLIN)
-        poll.register(self.control, select.POLLIN)
-        while True:
-            for ready, status in iter(_reap, (0, 0)):
-                if ready == pid:
-                    return status
-            for fd, _ in poll.poll():
-                if fd == self.wakeup:
-                    with contextlib.suppress(BlockingIOError):
-                        os.read(self.wakeup, 4096)
-                elif self.control.recv(1) in (b"", b"K"):
-                    poll.unregister(self.control)
-                    os.kill(pid, signal.SIGKILL)
-
-    def become_child(self, fds: list[int], box: str) -> NoReturn:
+    def become_child(self, channel: int) -> NoReturn:
         """Turn this fork into the sandboxed child and run it."""
         try:
-            signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            signal.signal(signal.SIGINT, signal.default_int_handler)
             os.setsid()
-            channel = _arrange(fds)
-            os.chdir(box)
-            self.limit_resources()
+            os.dup2(0, 2)  # the zygote's stdin is /dev/null; what programs say on stderr is nobody's business
+            for fd, place in zip((channel, *self.streams), (CHANNEL, STDIN, STDOUT), strict=True):
+                os.dup2(fd, place)
+            os.chdir(self.walls.box)
+            resource.setrlimit(resource.RLIMIT_CPU, (self.cpu_seconds, self.cpu_seconds))
             self.walls.drop_rights()
-            os.environ.clear()
-            os.environ.update(HOME=box, TMPDIR=box, PATH="/usr/bin:/bin", LC_ALL="C.UTF-8")
-            tempfile.tempdir = None
-            atexit._clear()
-            sys.modules["pper_jax.execution.child"].run(channel)
+            os.closerange(STDOUT + 1, 1 << 16)
+            self.child_main(CHANNEL, STDIN, STDOUT)
         finally:
             os._exit(70)
-
-    def limit_resources(self) -> None:
-        """Set the limits of the kernel, hard and soft alike."""
-        limits = {name: int(value) for name, value in self.limits.items()}
-        for what, value in (
-            (resource.RLIMIT_AS, limits["memory_mb"] << 20),
-            (resource.RLIMIT_CPU, limits["program_timeout_s"] + 2),
-            (resource.RLIMIT_NPROC, limits["processes"]),
-            (resource.RLIMIT_FSIZE, max(limits["file_bytes"], limits["output_bytes"] + 1)),
-            (resource.RLIMIT_NOFILE, limits["open_files"]),
-            (resource.RLIMIT_CORE, CORE_LIMIT),
-        ):
-            _, hard = resource.getrlimit(what)
-            ceiling = value if hard == resource.RLIM_INFINITY else min(value, hard)
-            resource.setrlimit(what, (ceiling, ceiling))
-
-
-def _reap() -> tuple[int, int]:
-    try:
-        return os.waitpid(-1, os.WNOHANG)
-    except ChildProcessError:
-        return 0, 0
-
-
-def _arrange(fds: Iterable[int]) -> int:
-    """Put the child's descriptors in their places, stderr on /dev/null, and close all others; return the channel's."""
-    channel, *streams = fds
-    os.dup2(0, 2)  # the zygote's stdin is /dev/null; what programs say on stderr is nobody's business
-    for place, fd in enumerate(streams):
-        os.dup2(fd, place)
-    os.dup2(channel, 3)
-    os.closerange(4, 1 << 16)
-    return 3

@@ -69,7 +69,8 @@ def test_no_forgery_passes(statuses: Statuses, name: str) -> None:
         "import builtins, math, sys\nbuiltins.len = lambda x: 0\nsys.setrecursionlimit(80)\ndef f(x): return x + 1",
         "import sys\nsys.stdout = sys.stderr = None\nprint('x')\ndef f(x): return x + 1",
         "print('x' * 10**7)\ndef f(x): return x + 1",
-        FORK + "def f(x):\n    if os.fork() == 0:\n        os.setsid()\n        time.sleep(60)\n    return x + 1",
+        FORK + "def f(x):\n    try:\n        if os.fork() == 0:\n            os.setsid()\n            time.sleep(60)\n"
+        "    except OSError:\n        pass\n    return x + 1",
         FORK + "os.rmdir if os.chdir('/') else 0\nopen('/tmp/x', 'w').write('a')\ndef f(x): return x + 1",
         "import signal\nfor s in range(1, 65):\n    try: signal.signal(s, signal.SIG_IGN)\n    except (OSError, ValueError): pass\n"
         "def f(x): return x + 1",
