@@ -95,6 +95,7 @@ class AttentionContract:
             pytest.param((2, 3, 2, 1, 64, 100, 150), "float32", id="nothing a multiple of a block"),
             pytest.param((2, 3, 2, 1, 64, 100, 150), "bfloat16", id="the same in bfloat16"),
             pytest.param((1, 2, 1, 1, 16, 1, 1), "float32", id="one slot each"),
+            pytest.param((3, 1, 2, 1, 16, 40, 70), "float32", id="one query a head"),
             pytest.param((2, 3, 2, 2, 32, 40, 0), "float32", id="no ring yet"),
             pytest.param((1, 10, 1, 7, 24, 140, 70), "bfloat16", id="70 queries a head, odd depth"),
             pytest.param((2, 4, 3, 3, 16, 64, 256), "float32", id="whole blocks"),

@@ -51,9 +51,13 @@ def beam_attention(
 
 def _scores(query: jax.Array, key: jax.Array) -> jax.Array:
     """``[B, N, K, G, D]`` with ``[B, N, D, S]`` -> ``[B, N, K, G, S]``."""
+    if query.shape[2] * query.shape[3] == 1:  # nothing to broadcast over: XLA would reduce element by element
+        return jnp.einsum("bnkgd,bnds->bnkgs", query, key.astype(jnp.float32))
     return (query[..., None] * key[:, :, None, None].astype(jnp.float32)).sum(4)
 
 
 def _mix(weight: jax.Array, value: jax.Array) -> jax.Array:
     """``[B, N, K, G, S]`` with ``[B, N, S, D]`` -> ``[B, N, K, G, D]``."""
+    if weight.shape[2] * weight.shape[3] == 1:
+        return jnp.einsum("bnkgs,bnsd->bnkgd", weight, value.astype(jnp.float32))
     return (weight[..., None] * value[:, :, None, None].astype(jnp.float32)).sum(4)
