@@ -14,8 +14,8 @@ WALL_FACTOR, WALL_EXTRA_S = 2.0, 1.0
 class Limits:
     """Limits of one program under test; every number must be positive.
 
-    Time is CPU time first: a busy machine makes a program slow, not wrong. Wall-clock time is the backstop, for programs
-    that sleep or wait.
+    Time is CPU time first: a busy machine makes a program slow, not wrong. Wall-clock time is the backstop, for
+    programs that sleep or wait.
 
     timeout_s: seconds for loading the program, and again for each test: of CPU time, unless ``cpu_s`` is given.
     program_timeout_s: CPU seconds for all tests of one program (and wall-clock seconds: twice that and one more); tests
