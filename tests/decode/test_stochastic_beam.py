@@ -306,8 +306,10 @@ def test_more_samples_than_programs_enumerate_the_model():
 
 @settings(deadline=None, max_examples=200)
 @given(
-    st.floats(-40, 40, width=32),
-    st.lists(st.one_of(st.floats(-60, 60, width=32), st.just(float("-inf"))), min_size=5, max_size=5),
+    st.floats(-40, 40, width=32, allow_subnormal=False),  # XLA takes subnormal numbers for 0
+    st.lists(
+        st.one_of(st.floats(-60, 60, width=32, allow_subnormal=False), st.just(float("-inf"))), min_size=5, max_size=5
+    ),
 )
 def test_children_keep_their_order_and_the_parents_score(parent: float, noisy: list[float]):
     found = np.asarray(stochastic._children(jnp.float32(parent), jnp.asarray(noisy, jnp.float32)))
