@@ -5,8 +5,10 @@ Standard library only; the JAX process never forks. See ``pool`` for the process
 
 from __future__ import annotations
 
+from pper_jax.execution.cache import VerdictCache
 from pper_jax.execution.limits import Limits
-from pper_jax.execution.pool import TestPool
+from pper_jax.execution.pool import Statistics, TestPool
+from pper_jax.execution.ticket import Ticket
 from pper_jax.execution.verdict import STATUSES, Job, TestResult, Verdict
 
-__all__ = ["STATUSES", "Job", "Limits", "TestPool", "TestResult", "Verdict"]
+__all__ = ["STATUSES", "Job", "Limits", "Statistics", "TestPool", "TestResult", "Ticket", "Verdict", "VerdictCache"]

@@ -1,155 +1,126 @@
 """The pool: worker processes that test programs, and the one loop that feeds them.
 
-The calling process never forks and starts no thread: workers are exec'ed, and this loop waits on their sockets. Each
-worker owns a zygote that forks one sandboxed child a program. A worker that dies is replaced and its job run once more;
-after a second death its tests are ``infrastructure``. A worker that falls silent is replaced too, at the cost of the
-test that it is stuck in.
+The calling process never forks and starts no thread: workers are exec'ed, and this loop waits on their sockets while
+somebody waits for a verdict. Each worker owns a zygote that forks the sandboxed children. A worker that dies is
+replaced and its job run once more; after a second death its tests are ``infrastructure``. A worker that falls silent
+is replaced too, at the cost of the test that it is stuck in.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
+import logging
 import os
 import select
-import selectors
-import socket
-import subprocess
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Literal
 
 from pper_jax.errors import RunFailure, UserError
 from pper_jax.execution import wire
+from pper_jax.execution.cache import VerdictCache, may_be_kept, plain_tests, rules_key, verdict_key
 from pper_jax.execution.compare import COMPARE_MODES
+from pper_jax.execution.layers import is_strong, missing_layers
 from pper_jax.execution.limits import Limits, require_positive
-from pper_jax.execution.spawn import spawn
+from pper_jax.execution.link import AHEAD_BYTES, Link, WorkerLost
+from pper_jax.execution.ticket import Run, Ticket
 from pper_jax.execution.verdict import Job, TestResult, Verdict, count_tests, validate_job
 
-START_SECONDS = 60.0
-SILENCE_SECONDS = 10.0
-SEND_SECONDS = 30.0
-MESSAGE_LIMIT = 1 << 28
+ISOLATION_MODES = ("program", "batch")
+STOP_RULES = ("all", "first_failure")
+BACKLOG = 64  # jobs a worker that may wait
+log = logging.getLogger("pper_jax.execution")  # warnings go to standard error where nothing else is set up
+_said: set[str] = set()
 
 
-class WorkerLost(Exception):
-    """A worker process died or cannot be understood."""
+@dataclass
+class Statistics:
+    """What a pool has done: jobs handed in, programs run for them, and why the numbers differ.
 
+    Once all are done, ``jobs`` = ``executions`` + ``from_cache`` + ``shared`` (with a duplicate that was under way) +
+    ``cancelled``. ``workers_lost`` counts processes that died or fell silent, ``infrastructure`` programs that could
+    not be judged by a fault of ours.
+    """
 
-class _Worker:
-    """The pool's end of one worker process, and the job it has in hand."""
-
-    def __init__(self, limits: Limits, compare: str, lifeline: int) -> None:
-        self.limits = limits
-        self.sock, theirs = socket.socketpair()
-        options = json.dumps({"limits": asdict(limits), "compare": compare, "lifeline": lifeline})
-        self.process: subprocess.Popen[bytes] = spawn(
-            "worker", [str(theirs.fileno()), options], [theirs.fileno(), lifeline]
-        )
-        theirs.close()
-        self.buffer = bytearray()
-        self.isolation: tuple[str, ...] | None = None
-        self.index: int | None = None
-        self.results: list[TestResult] = []
-        self.silent_until = time.monotonic() + START_SECONDS
-
-    def give(self, index: int, job: Job) -> None:
-        """Send a job; raise WorkerLost."""
-        message = {
-            "program": job.program,
-            "tests": _encode_tests(job),
-            "entry_point": job.entry_point,
-            "count": count_tests(job.tests),
-        }
-        self.index, self.results = index, []
-        self._expect_word()
-        try:
-            self.sock.settimeout(SEND_SECONDS)
-            self.sock.sendall(wire.pack(message))
-        except OSError:
-            raise WorkerLost from None
-
-    def receive(self) -> bool:
-        """Take in what the worker sent; return whether its job is done. Raises WorkerLost."""
-        try:
-            data = self.sock.recv(1 << 16)
-        except OSError:
-            data = b""
-        if not data:
-            raise WorkerLost
-        self.buffer += data
-        self._expect_word()
-        done = False
-        for message in self._messages():
-            done = self._take(message) or done
-        return done
-
-    def _messages(self) -> Iterator[Any]:
-        while len(self.buffer) >= wire.HEADER.size:
-            (size,) = wire.HEADER.unpack_from(self.buffer)
-            end = wire.HEADER.size + size
-            if size > MESSAGE_LIMIT:
-                raise WorkerLost
-            if len(self.buffer) < end:
-                return
-            message = wire.unpack(self.buffer[wire.HEADER.size : end])
-            del self.buffer[:end]
-            yield message
-
-    def _take(self, message: dict[str, Any]) -> bool:
-        if "ready" in message:
-            self.isolation = tuple(message["ready"])
-        elif "test" in message:
-            self.results.append(TestResult(*message["test"]))
-        return "done" in message
-
-    def _expect_word(self) -> None:
-        """A worker that works says something within the time of loading a program twice, a test, and its own work."""
-        limits = self.limits
-        start = START_SECONDS if self.isolation is None else 0.0
-        self.silent_until = time.monotonic() + limits.silence_s + SILENCE_SECONDS + start
-
-    def ask_to_end(self) -> None:
-        """Close the socket, on which the worker ends its zygote and itself."""
-        self.sock.close()
-
-    def end(self, seconds: float = 0.0) -> None:
-        """Wait so long for the worker to end, then kill it."""
-        self.ask_to_end()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(seconds)
-        self.process.kill()
-        self.process.wait()
+    jobs: int = 0
+    executions: int = 0
+    from_cache: int = 0
+    shared: int = 0
+    cancelled: int = 0
+    workers_lost: int = 0
+    infrastructure: int = 0
 
 
 class TestPool:
     """Tests programs in sandboxed processes; use it as a context manager.
 
-    workers: how many programs are tested at a time. compare: ``"strict"`` or ``"official"`` (see ``compare``).
     A hanging, crashing, flooding or hostile program costs its own verdict only. When the pool closes, by an exception
-    or Ctrl-C too, no process of it is left. Raises UserError for wrong options.
+    or Ctrl-C too, no process of it is left.
+
+    workers: how many programs are tested at a time.
+    limits: what one program may use.
+    compare: ``"strict"`` or ``"official"`` (see ``compare``).
+    isolation: ``"program"``: each program has a child process of its own. ``"batch"``: some share one, which is faster;
+        they could disturb each other, so keep it for programs that one model wrote for its own training.
+    stop: ``"all"`` runs every test, as pass rates need it; ``"first_failure"`` leaves the rest ``not_run``.
+    require_isolation: ``"strong"`` refuses to start where too few layers of isolation stand (see ``layers``).
+    cache: True keeps verdicts in memory (see ``cache``), a path keeps them in that folder too, a VerdictCache may be
+        shared by pools; False runs every job.
+    backlog: how many jobs may wait; ``submit`` waits for room beyond.
+    progress: called with (jobs done, jobs handed in) after each.
+    Raises UserError for wrong options.
     """
 
     __test__ = False  # not a test class, whatever pytest thinks of the name
 
-    def __init__(self, workers: int = 2, limits: Limits | None = None, compare: str = "strict") -> None:
+    def __init__(
+        self,
+        workers: int = 2,
+        limits: Limits | None = None,
+        compare: str = "strict",
+        *,
+        isolation: str = "program",
+        stop: str = "all",
+        require_isolation: Literal["strong"] | None = None,
+        cache: VerdictCache | str | Path | bool = True,
+        backlog: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
         require_positive("workers", workers, whole=True)
-        if compare not in COMPARE_MODES:
-            raise UserError(f"compare is {compare!r}, but it must be one of {', '.join(COMPARE_MODES)}.")
+        require_positive("backlog", 1 if backlog is None else backlog, whole=True)
+        _require_choice("compare", compare, tuple(COMPARE_MODES))
+        _require_choice("isolation", isolation, ISOLATION_MODES)
+        _require_choice("stop", stop, STOP_RULES)
+        _require_choice("require_isolation", require_isolation, (None, "strong"))
         self.limits = Limits() if limits is None else limits
-        self.compare = compare
+        self.compare, self.isolation, self.stop = compare, isolation, stop
+        self.require_isolation = require_isolation
+        self.backlog = BACKLOG * workers if backlog is None else backlog
+        self.progress = progress
+        self.statistics = Statistics()
+        if isinstance(cache, bool):
+            self.cache = VerdictCache() if cache else None
+        else:
+            self.cache = cache if isinstance(cache, VerdictCache) else VerdictCache(cache)
+        self._rules = rules_key(self.limits, compare, stop, isolation)
         self._wanted = workers
-        self._workers: list[_Worker] = []
+        self._workers: list[Link] = []
+        self._waiting: deque[Run] = deque()
+        self._shared: dict[str, Run] = {}  # runs that wait or are under way
         self._lifeline: tuple[int, int] | None = None
+        self._finished = 0
 
     def __enter__(self) -> TestPool:
         self._lifeline = os.pipe()
         try:
             for _ in range(self._wanted):
                 self._start_worker()
+            while self.require_isolation is not None and self.walls is None:
+                self.poll(1.0)
         except BaseException:
             self.close()
             raise
@@ -162,7 +133,7 @@ class TestPool:
 
     @property
     def walls(self) -> tuple[str, ...] | None:
-        """The walls that stand around programs here (see ``sandbox``); None before a worker has said so."""
+        """The layers of isolation that stand here (see ``layers``); None before a worker has said so."""
         return next((worker.isolation for worker in self._workers if worker.isolation is not None), None)
 
     def run(self, jobs: Sequence[Job], progress: Callable[[int, int], None] | None = None) -> list[Verdict]:
@@ -175,119 +146,288 @@ class TestPool:
                 progress(len(verdicts), len(jobs))
         return [verdicts[index] for index in range(len(jobs))]
 
-    def as_completed(self, jobs: Iterable[Job]) -> Iterator[tuple[int, Verdict]]:
-        """Yield ``(index of the job, verdict)`` as programs finish.
+    def as_completed(self, jobs: Iterable[Job | Ticket], *, in_order: bool = False) -> Iterator[tuple[int, Verdict]]:
+        """Yield ``(place in jobs, verdict)`` as programs finish, or ``in_order``.
 
-        Raises UserError for a job that is not well formed, before any is run. Leaving the iteration early ends what is
-        still under way.
+        Jobs of a sequence are all looked at before any is run; those of an iterator are taken as there is room for
+        them. Tickets of ``submit`` may stand among them; a cancelled one raises RunFailure. Leaving the iteration
+        early cancels what it started. Raises UserError for a job that is not well formed.
         """
-        jobs = list(jobs)
-        for index, job in enumerate(jobs):
-            validate_job(job, f"job {index}")
-        if self._lifeline is None:
-            raise RunFailure("The pool is closed: use it inside its `with` block.")
-        waiting = deque(range(len(jobs)))
-        deaths = dict.fromkeys(waiting, 0)
+        if isinstance(jobs, Sequence):
+            for index, job in enumerate(jobs):
+                if isinstance(job, Job):
+                    validate_job(job, f"job {index}")
+        self._require_open()
+        source = enumerate(jobs)
+        tickets: dict[int, Ticket] = {}
+        own: set[int] = set()
+        finished: deque[int] = deque()
+        alike: dict[str, Verdict] = {}  # of this call, where the cache keeps none
+        exhausted = False
         try:
-            while waiting or any(worker.index is not None for worker in self._workers):
-                yield from self._step(jobs, waiting, deaths)
+            while not exhausted or tickets:
+                while not exhausted and len(tickets) < self.backlog:
+                    index, job = next(source, (-1, None))
+                    if job is None:
+                        exhausted = True
+                        break
+                    ticket = job if isinstance(job, Ticket) else self._submit(job, f"job {index}", alike)
+                    tickets[index] = ticket
+                    if ticket is not job:
+                        own.add(index)
+                    ticket.when_done(partial(finished.append, index))
+                while next_one := _next_of(finished, tickets, in_order):
+                    index, ticket = next_one
+                    del tickets[index]
+                    own.discard(index)
+                    yield index, ticket.result()
+                if tickets:
+                    self.poll(1.0)
         finally:
-            for worker in [worker for worker in self._workers if worker.index is not None]:
-                self._replace(worker)
+            for index in own:
+                tickets[index].cancel()
 
-    def _step(self, jobs: list[Job], waiting: deque[int], deaths: dict[int, int]) -> Iterator[tuple[int, Verdict]]:
-        """Hand out work, wait for news, and yield what is finished."""
-        for worker in self._workers:
-            if worker.index is None and waiting:
-                index = waiting.popleft()
-                try:
-                    worker.give(index, jobs[index])
-                except WorkerLost:
-                    yield from self._bury(worker, jobs, waiting, deaths)
-                    return
-        for worker in self._news():
+    def submit(self, job: Job) -> Ticket:
+        """Hand in a job and return its ticket, once there is room among those that wait.
+
+        Raises UserError for a job that is not well formed.
+        """
+        ticket = self._submit(job, "the job", {})
+        while len(self._waiting) > self.backlog:
+            self.poll(1.0)
+        return ticket
+
+    def poll(self, seconds: float = 0.0) -> None:
+        """Hand out work, wait so long for news, and settle the tickets of what is finished."""
+        self._require_open()
+        self._hand_out()
+        for worker in self._news(seconds):
             try:
-                done = worker.receive()
-            except (WorkerLost, wire.Malformed):
-                yield from self._bury(worker, jobs, waiting, deaths)
+                for run, results in worker.receive():
+                    self._settle(run, Verdict(tuple(results)), kept=True)
+            except WorkerLost:
+                self._bury(worker)
                 continue
-            if done and worker.index is not None:
-                finished, worker.index = worker.index, None
-                yield finished, Verdict(tuple(worker.results))
-        yield from self._end_silent(jobs)
+            if worker.isolation is not None and not worker.looked_at:
+                worker.looked_at = True
+                self._look_at(worker.isolation)
+        self._end_silent()
+        self._stop_unwanted()
+        self._hand_out()
 
-    def _news(self) -> list[_Worker]:
-        with selectors.DefaultSelector() as selector:
-            for worker in self._workers:
-                selector.register(worker.sock, selectors.EVENT_READ, worker)
-            return [key.data for key, _ in selector.select(1.0)]
-
-    def _end_silent(self, jobs: list[Job]) -> Iterator[tuple[int, Verdict]]:
-        """End workers stuck in the code of a test (one long C call); that test is a timeout, the rest is not run."""
-        now = time.monotonic()
-        for worker in list(self._workers):
-            if worker.index is None or now < worker.silent_until:
-                continue
-            index = worker.index
-            total = count_tests(jobs[index].tests)
-            stuck = TestResult("timeout", self.limits.timeout_s, "checking the answer took too long")
-            rest = TestResult("not_run", 0.0, "an earlier test hung")
-            results = [*worker.results, stuck, *[rest] * total][:total]
-            self._replace(worker)
-            yield index, Verdict(tuple(results))
-
-    def _bury(
-        self, worker: _Worker, jobs: list[Job], waiting: deque[int], deaths: dict[int, int]
-    ) -> Iterator[tuple[int, Verdict]]:
-        """Replace a dead worker; run its job again, or give it up after the second death."""
-        if worker.isolation is None:
-            code = worker.process.poll()
-            raise RunFailure(f"A test worker ended while it started (exit status {code}); its message is on stderr.")
-        index, results = worker.index, worker.results
-        self._replace(worker)
-        if index is None:
-            return
-        deaths[index] += 1
-        if deaths[index] < 2:
-            waiting.appendleft(index)
-            return
-        lost = TestResult("infrastructure", 0.0, "the worker process died twice")
-        total = count_tests(jobs[index].tests)
-        yield index, Verdict(tuple([*results, *[lost] * total][:total]))
-
-    def _start_worker(self) -> _Worker:
-        assert self._lifeline is not None
-        worker = _Worker(self.limits, self.compare, self._lifeline[1])
-        self._workers.append(worker)
-        return worker
-
-    def _replace(self, worker: _Worker) -> None:
-        self._workers.remove(worker)
-        worker.end()
-        self._start_worker()
+    def cancel(self, ticket: Ticket) -> bool:
+        """Give up a ticket; its program is stopped if nobody else waits for it. False where it is done already."""
+        if ticket.done:
+            return False
+        run = next(run for run in self._runs() if ticket in run.tickets)
+        run.tickets.remove(ticket)
+        self.statistics.cancelled += 1
+        ticket.settle(None)
+        if not run.tickets:
+            self._forget(run)
+            if run in self._waiting:
+                self._waiting.remove(run)
+            self._stop_unwanted()
+        return True
 
     def close(self) -> None:
-        """End all processes of the pool and wait until they are gone."""
+        """End all processes of the pool and wait until they are gone; what has no verdict yet is cancelled."""
         if self._lifeline is None:
             return
         reader, writer = self._lifeline
         self._lifeline = None
+        left = [ticket for run in self._runs() for ticket in run.tickets]
         for worker in self._workers:
             worker.ask_to_end()
         for worker in self._workers:
-            worker.end(0.0 if worker.index is not None else 2.0)
+            worker.end(0.0 if worker.runs else 2.0)
         self._workers.clear()
+        self._waiting.clear()
+        self._shared.clear()
         os.close(writer)
         select.select([reader], [], [], 5.0)  # the end of this pipe is the end of the last zygote
         os.close(reader)
+        for ticket in left:
+            self.statistics.cancelled += 1
+            ticket.settle(None)
+
+    def _submit(self, job: Job, where: str, alike: dict[str, Verdict]) -> Ticket:
+        validate_job(job, where)
+        self._require_open()
+        tests = plain_tests(job.tests)
+        key = None if self.cache is None else verdict_key(self._rules, job, tests)
+        ticket = Ticket(self, job)
+        self.statistics.jobs += 1
+        verdict = None if key is None or self.cache is None else self.cache.get(key) or alike.get(key)
+        if verdict is not None:
+            self.statistics.from_cache += 1
+            self._tell(ticket, verdict)
+            return ticket
+        run = None if key is None else self._shared.get(key)
+        if run is not None:
+            run.tickets.append(ticket)
+        else:
+            run = Run(job, self._packed(job, tests), key, [ticket])
+            self._waiting.append(run)
+            if key is not None:
+                self._shared[key] = run
+            self._hand_out()
+        if key is not None:
+            ticket.when_done(lambda: self._keep_alike(alike, key, ticket))
+        return ticket
+
+    def _packed(self, job: Job, tests: object) -> bytes:
+        return wire.pack(
+            {
+                "program": job.program,
+                "tests": tests,
+                "entry_point": job.entry_point,
+                "count": count_tests(job.tests),
+                "isolation": self.isolation,
+                "stop": self.stop,
+            }
+        )
+
+    def _runs(self) -> list[Run]:
+        return [*self._waiting, *(run for worker in self._workers for run in worker.runs)]
+
+    def _hand_out(self) -> None:
+        """Give each idle worker a run, and each busy one a second while many wait, so that none waits for this loop."""
+        for depth in (1, 2):
+            for worker in list(self._workers):
+                if depth == 2 and (len(self._waiting) <= 2 * self._wanted or worker.isolation is None):
+                    continue
+                if not self._waiting or len(worker.runs) >= depth:
+                    continue
+                run = self._waiting[0]
+                if worker.runs and len(run.message) + len(worker.runs[0].message) > AHEAD_BYTES:
+                    continue
+                self._waiting.popleft()
+                try:
+                    worker.give(run, run.message)
+                except WorkerLost:
+                    self._bury(worker)
+
+    def _news(self, seconds: float) -> list[Link]:
+        poll = select.poll()
+        by_fd = {worker.sock.fileno(): worker for worker in self._workers}
+        for fd in by_fd:
+            poll.register(fd, select.POLLIN)
+        return [by_fd[fd] for fd, _ in poll.poll(1000 * seconds)]
+
+    def _settle(self, run: Run, verdict: Verdict, *, kept: bool) -> None:
+        """Give a verdict to all who wait for it, and keep it for others."""
+        self._forget(run)
+        if run.tickets:
+            self.statistics.executions += 1
+            self.statistics.shared += len(run.tickets) - 1
+        if verdict.status == "infrastructure":
+            self.statistics.infrastructure += 1
+            reason = next(test.detail for test in verdict.tests if test.status == "infrastructure")
+            self._say(f"a program was not judged, which is no fault of its own: {reason}")
+        if kept and run.key is not None and self.cache is not None and may_be_kept(verdict, self.stop):
+            self.cache.put(run.key, verdict)
+        tickets, run.tickets = run.tickets, []
+        for ticket in tickets:
+            self._tell(ticket, verdict)
+
+    def _tell(self, ticket: Ticket, verdict: Verdict) -> None:
+        self._finished += 1
+        ticket.settle(verdict)
+        if self.progress is not None:
+            self.progress(self._finished, self.statistics.jobs)
+
+    def _forget(self, run: Run) -> None:
+        if run.key is not None:
+            self._shared.pop(run.key, None)
+
+    def _look_at(self, standing: Sequence[str]) -> None:
+        """Say once what is missing; raise RunFailure where that is too much."""
+        missing = missing_layers(standing)
+        if self.require_isolation == "strong" and not is_strong(standing):
+            raise RunFailure(
+                f"strong isolation is required, but this machine lacks {', '.join(missing)}: allow them "
+                "(`pper doctor` says what each is), or test without require_isolation."
+            )
+        if missing:
+            self._say(f"less isolation than there could be; missing here: {', '.join(missing)} (see `pper doctor`)")
+
+    def _say(self, sentence: str) -> None:
+        """Log a warning, each sentence once a process."""
+        if sentence not in _said:
+            _said.add(sentence)
+            log.warning("testing programs: %s", sentence)
+
+    def _end_silent(self) -> None:
+        """End workers stuck in the code of a test (one long C call); that test is a timeout, the rest is not run."""
+        now = time.monotonic()
+        for worker in list(self._workers):
+            if not worker.runs or now < worker.silent_until:
+                continue
+            run = worker.runs[0]
+            total = count_tests(run.job.tests)
+            stuck = TestResult("timeout", self.limits.timeout_s, "checking the answer took too long")
+            rest = TestResult("not_run", 0.0, "an earlier test hung")
+            results = [*worker.results, stuck, *[rest] * total][:total]
+            self._replace(worker, lost=True)
+            self._settle(run, Verdict(tuple(results)), kept=False)
+
+    def _bury(self, worker: Link) -> None:
+        """Replace a dead worker; run its job again, or give it up after the second death."""
+        if worker.isolation is None:
+            code = worker.process.poll()
+            raise RunFailure(f"A test worker ended while it started (exit status {code}); its message is on stderr.")
+        run = worker.runs[0] if worker.runs else None
+        results = worker.results
+        self._replace(worker, lost=True)
+        if run is None or not run.tickets:
+            return
+        run.deaths += 1
+        if run.deaths < 2:
+            self._waiting.appendleft(run)
+            return
+        lost = TestResult("infrastructure", 0.0, "the worker process died twice")
+        total = count_tests(run.job.tests)
+        self._settle(run, Verdict(tuple([*results, *[lost] * total][:total])), kept=False)
+
+    def _stop_unwanted(self) -> None:
+        """End the workers whose program nobody waits for any more."""
+        for worker in list(self._workers):
+            if worker.runs and not worker.runs[0].tickets:
+                self._replace(worker)
+
+    def _require_open(self) -> None:
+        if self._lifeline is None:
+            raise RunFailure("The pool is closed: use it inside its `with` block.")
+
+    def _start_worker(self) -> None:
+        assert self._lifeline is not None
+        self._workers.append(Link(self.limits, self.compare, self._lifeline[1]))
+
+    def _replace(self, worker: Link, lost: bool = False) -> None:
+        """Start another worker in the place of this one; what it was to run next waits again."""
+        self.statistics.workers_lost += lost
+        for run in reversed(list(worker.runs)[1:]):
+            if run.tickets:
+                self._waiting.appendleft(run)
+        worker.runs.clear()
+        self._workers.remove(worker)
+        worker.end()
+        self._start_worker()
+
+    def _keep_alike(self, alike: dict[str, Verdict], key: str, ticket: Ticket) -> None:
+        if ticket.verdict is not None and not may_be_kept(ticket.verdict, self.stop):
+            alike[key] = ticket.verdict
 
 
-def _encode_tests(job: Job) -> Any:
-    try:
-        return wire.encode(_plain(job.tests))
-    except wire.NotPlain as error:
-        raise UserError(f"the tests hold {error}: use numbers, text, lists and objects.") from None
+def _next_of(finished: deque[int], tickets: dict[int, Ticket], in_order: bool) -> tuple[int, Ticket] | None:
+    """Return the next ticket to be told of, if there is one."""
+    if in_order:
+        index = next(iter(tickets), None)
+        return None if index is None or not tickets[index].done else (index, tickets[index])
+    return None if not finished else ((index := finished.popleft()), tickets[index])
 
 
-def _plain(tests: Any) -> dict[str, Any]:
-    return {key: tests[key] for key in tests}
+def _require_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
+    if value not in choices:
+        raise UserError(f"{name} is {value!r}, but it must be one of {', '.join(map(str, choices))}.")

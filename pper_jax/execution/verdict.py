@@ -61,9 +61,14 @@ class Verdict:
 
     @property
     def status(self) -> str:
-        """The first status that is not ``pass``, else ``pass``; ``not_run`` where there are no tests."""
+        """The first status that is not ``pass``, else ``pass``; ``not_run`` where there are no tests.
+
+        ``infrastructure`` where any test has it: a program that was judged in part was not judged.
+        """
         if not self.tests:
             return "not_run"
+        if any(test.status == "infrastructure" for test in self.tests):
+            return "infrastructure"
         return next((test.status for test in self.tests if test.status != "pass"), "pass")
 
     @property

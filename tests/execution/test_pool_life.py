@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-import pper_jax.execution.pool as pool_module
+import pper_jax.execution.link as link_module
 from pper_jax.errors import RunFailure, UserError
 from pper_jax.execution import Job, Limits, TestPool, Verdict
 from pper_jax.execution.verdict import validate_job
@@ -53,7 +53,7 @@ def gone(pids: set[int]) -> bool:
 def test_verdicts_come_in_the_order_of_the_jobs() -> None:
     bad = Job("def f(x): return x", GOOD.tests)
     seen: list[tuple[int, int]] = []
-    with TestPool(workers=2) as pool:
+    with TestPool(workers=2, cache=False) as pool:
         verdicts = pool.run([SLOW, bad, GOOD, bad, GOOD], lambda done, total: seen.append((done, total)))
         again = [index for index, _ in pool.as_completed([SLOW, GOOD, GOOD])]
     assert [verdict.status for verdict in verdicts] == ["pass", "fail", "pass", "fail", "pass"]
@@ -85,7 +85,7 @@ def test_leaving_early_ends_what_is_under_way() -> None:
 
 
 def test_a_killed_worker_is_replaced_and_its_job_run_again() -> None:
-    with TestPool(workers=1) as pool:
+    with TestPool(workers=1, cache=False) as pool:
         first = pool._workers[0].process.pid
         pool.run([GOOD])
         os.kill(first, signal.SIGKILL)
@@ -94,7 +94,7 @@ def test_a_killed_worker_is_replaced_and_its_job_run_again() -> None:
 
 
 def test_a_killed_zygote_is_replaced() -> None:
-    with TestPool(workers=1) as pool:
+    with TestPool(workers=1, cache=False) as pool:
         pool.run([GOOD])
         for pid in descendants(pool._workers[0].process.pid):
             os.kill(pid, signal.SIGKILL)
@@ -104,14 +104,14 @@ def test_a_killed_zygote_is_replaced() -> None:
 def test_a_job_whose_worker_dies_twice_is_infrastructure(monkeypatch: pytest.MonkeyPatch) -> None:
     with TestPool(workers=1) as pool:
         pool.run([GOOD])
-        news: Callable[[], list[Any]] = pool._news
+        news: Callable[[float], list[Any]] = pool._news
 
-        def killing() -> list[Any]:
+        def killing(seconds: float) -> list[Any]:
             for worker in pool._workers:
-                if worker.isolation is not None and worker.index == 0:
+                if worker.isolation is not None and worker.runs and "sleep" in worker.runs[0].job.program:
                     worker.process.kill()
                     worker.process.wait()
-            return news()
+            return news(seconds)
 
         monkeypatch.setattr(pool, "_news", killing)
         verdicts = pool.run([Job("import time\ntime.sleep(0.3)", GOOD.tests), GOOD])
@@ -127,7 +127,7 @@ def test_a_test_that_loops_on_the_trusted_side_is_a_timeout() -> None:
 
 
 def test_a_worker_stuck_in_a_test_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool_module, "SILENCE_SECONDS", 0.3)
+    monkeypatch.setattr(link_module, "SILENCE_SECONDS", 0.3)
     stuck = "while True:\n    try:\n        time.sleep(1)\n    except BaseException: pass"
     job = Job(GOOD.program, {"kind": "asserts", "asserts": ["assert f(1) == 2", stuck, "assert f(1) == 2"]}, "f")
     with TestPool(workers=1, limits=Limits(timeout_s=0.2, trusted_s=0.1)) as pool:
