@@ -21,13 +21,9 @@ import ctypes
 import fcntl
 import os
 import resource
-import shutil
 import signal
-import site
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 
 from pper_jax.execution import landlock, seccomp
 
@@ -48,9 +44,11 @@ BOX = "/box/tmp"  # /tmp leads there; landlock looks at the folders above a moun
 BOX_PREFIX = "pper-box-"
 SYSTEM = ["/lib", "/lib32", "/lib64", "/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/local/lib", "/usr/share/zoneinfo"]
 SYSTEM += ["/etc/ld.so.cache", "/etc/localtime", "/etc/alternatives"]
+PACKAGES = ("site-packages", "dist-packages")
 DEVICES = ("null", "zero", "full", "random", "urandom")
 DEVICE_LINKS = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2", "shm": "/tmp"}
 _libc = ctypes.CDLL(None, use_errno=True)
+_setrlimit, _NPROC = resource.setrlimit, resource.RLIMIT_NPROC
 
 
 def _check(result: int, what: str) -> None:
@@ -67,25 +65,27 @@ def _mount(source: str | None, target: str, kind: str | None, flags: int, option
     _check(_libc.mount(*texts[:3], ctypes.c_ulong(flags), texts[3]), f"mount {target}")
 
 
-@dataclass
 class Sandbox:
-    """The walls that stand, and what to do behind them."""
+    """The walls that stand, and what to do behind them.
 
-    walls: list[str]
-    box: str  # the folder that programs may write to; empty for each
-    box_bytes: int
-    processes: int
-    uid: int | None = None
-    rules: landlock.Ruleset | None = None
-    filter: seccomp.Filter | None = None
+    walls: their names. box: the folder that programs may write to, empty for each; box_bytes: its size, where that can
+    be bounded. processes: for RLIMIT_NPROC. uid: the user that programs run as, None for the zygote's own.
+    """
+
+    def __init__(self, walls: list[str], box: str, box_bytes: int, processes: int, uid: int | None) -> None:
+        self.walls, self.box, self.box_bytes, self.processes, self.uid = walls, box, box_bytes, processes, uid
+        self.rules: landlock.Ruleset | None = None
+        self.filter: seccomp.Filter | None = None
 
     def drop_rights(self) -> None:
         """Give up, in a child, every right that a program needs not have."""
+        _setrlimit(_NPROC, (self.processes, self.processes))
         if self.uid is not None:
-            _become(self.uid)
-        resource.setrlimit(resource.RLIMIT_NPROC, (self.processes, self.processes))
-        _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        _drop_capabilities()
+            os.setresuid(self.uid, self.uid, self.uid)  # from root: the capabilities go with it
+        else:
+            _drop_capabilities()
+        if "pid" not in self.walls:  # with it, the end of the zygote is the end of all
+            _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if self.rules is not None:
             self.rules.enforce()
         if self.filter is not None:
@@ -164,6 +164,9 @@ def enter(limits: Mapping[str, float], without: Iterable[str] = ()) -> Sandbox:
     processes = int(limits["processes"])
     if uid is None and "user" not in walls:  # the kernel counts what else this user runs
         processes += _count_own_threads()
+    if uid is not None:
+        os.setgroups([])
+        os.setresgid(uid, uid, uid)
     sandbox = Sandbox(walls, box, 4 * int(limits["file_bytes"]), processes, uid)
     _limit_resources(limits)
     _prctl(PR_SET_NO_NEW_PRIVS, 1)
@@ -253,6 +256,8 @@ def _try_in_child(step: Callable[[], bool]) -> bool:
 
 def _outer_folder() -> str:
     """Return a new folder for a program's folder, held by a lock, once those are gone that nobody holds any more."""
+    import tempfile  # not before it is needed: what the zygote imports makes every fork slower
+
     place = tempfile.gettempdir()
     for name in os.listdir(place):
         path = os.path.join(place, name)
@@ -288,6 +293,8 @@ def _is_empty(folder: str) -> bool:
 
 def _remove(path: str) -> None:
     """Remove a file or a tree, also one nested deeper than names can be long, or one that forbids to be read."""
+    import shutil
+
     with contextlib.suppress(OSError, RecursionError):
         if os.path.isdir(path) and not os.path.islink(path):
             shutil.rmtree(path)
@@ -358,7 +365,7 @@ def _build_root() -> None:
 def _shown() -> list[str]:
     """Return what of the machine a program may read: the libraries of Python and of the system."""
     ours = [f"{prefix}/{name}" for prefix in (sys.base_prefix, sys.prefix) for name in ("lib", "lib64")]
-    return _outermost([*SYSTEM, *ours, *site.getsitepackages()])
+    return _outermost([*SYSTEM, *ours, *(path for path in sys.path if os.path.basename(path) in PACKAGES)])
 
 
 def _outermost(paths: Iterable[str]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import site
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 
 _BOOT = """
 import sys, types
+sys.path += {packages!r}
 for name, path in (("pper_jax", {package!r}), ("pper_jax.execution", {room!r})):
     sys.modules[name] = module = types.ModuleType(name)
     module.__path__ = [path]
@@ -28,12 +30,14 @@ def left_out() -> list[str]:
 def spawn(role: str, arguments: Sequence[str], fds: Sequence[int]) -> subprocess.Popen[bytes]:
     """Start ``pper_jax.execution.<role>.main`` in a new session, with an empty environment and only ``fds`` open.
 
-    The package's own ``__init__`` modules are not run, so that the new process imports nothing but what it names.
+    The package's own ``__init__`` modules are not run, nor is what site-packages would have run at every start, so that
+    the new process imports nothing but what it names.
     """
     room = Path(__file__).parent
-    boot = _BOOT.format(package=str(room.parent), room=str(room), role=role)
+    packages = [path for path in site.getsitepackages() if os.path.isdir(path)]
+    boot = _BOOT.format(package=str(room.parent), room=str(room), role=role, packages=packages)
     return subprocess.Popen(
-        [sys.executable, "-s", "-P", "-B", "-X", "utf8", "-c", boot, *arguments],
+        [sys.executable, "-S", "-s", "-P", "-B", "-X", "utf8", "-c", boot, *arguments],
         env=ENVIRONMENT | {name: os.environ[name] for name in (WITHOUT,) if name in os.environ},
         cwd="/",
         stdin=subprocess.DEVNULL,
