@@ -9,15 +9,15 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pper_jax import __version__
+from pper_jax.arguments import add_command, positive
+from pper_jax.bench.options import add_bench
 from pper_jax.errors import RunFailure, UserError
 from pper_jax.folders import cache_folder
-
-Command = Callable[[argparse.Namespace], int]
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -213,28 +213,10 @@ def _report(args: argparse.Namespace) -> int:
     return 0
 
 
-def _bench_beam(args: argparse.Namespace) -> int:
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # the runners are processes that share a GPU
-    from pper_jax.bench.beam import Options, bench_beam, parse_numbers, write_json
-    from pper_jax.bench.plot import write_plot
+def _replay_inspect(args: argparse.Namespace) -> int:
+    from pper_jax.inspect_replay import inspect_replay
 
-    options = Options(
-        models=tuple(args.model.split(",")),
-        ks=parse_numbers(args.k, "--k"),
-        workloads=tuple(args.workload.split(",")),
-        prompts=args.prompts,
-        prompt_tokens=parse_numbers(args.prompt_tokens, "--prompt-tokens"),
-        batch_size=args.batch,
-        max_new_tokens=args.max_new_tokens,
-        repeats=args.repeats,
-        runners=tuple(args.runners.split(",")),
-        dtype=args.dtype,
-    )
-    result = bench_beam(options)
-    if args.out:
-        write_json(result, Path(args.out))
-    if args.plot:
-        write_plot(result["races"], Path(args.plot))
+    print(inspect_replay(Path(args.run), limit=args.limit, program=args.program))
     return 0
 
 
@@ -242,26 +224,6 @@ def _doctor(args: argparse.Namespace) -> int:
     from pper_jax.doctor import doctor
 
     return 0 if doctor() else 1
-
-
-def _positive(text: str) -> int:
-    value = int(text) if text.lstrip("+").isdigit() else 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
-    return value
-
-
-def _add(commands: Any, name: str, function: Command | None, about: str, example: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(
-        name,
-        help=about,
-        description=about[0].upper() + about[1:] + ".",
-        epilog=f"example:\n  {example}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    if function:
-        parser.set_defaults(function=function)
-    return parser
 
 
 def _weights_option(parser: argparse.ArgumentParser) -> None:
@@ -272,10 +234,10 @@ def _weights_option(parser: argparse.ArgumentParser) -> None:
 def _decode_options(parser: argparse.ArgumentParser) -> None:
     methods = ("beam", "diverse-beam", "stochastic-beam", "greedy", "sample")
     parser.add_argument("--method", choices=methods, default="beam")
-    parser.add_argument("--groups", type=_positive, help="for --method diverse-beam (default: one beam each)")
+    parser.add_argument("--groups", type=positive, help="for --method diverse-beam (default: one beam each)")
     parser.add_argument("--diversity", type=float, default=0.5, help="for --method diverse-beam: penalty, log-prob")
-    parser.add_argument("--max-new-tokens", type=_positive, default=128)
-    parser.add_argument("--batch-size", type=_positive, default=16, help="prompts at once")
+    parser.add_argument("--max-new-tokens", type=positive, default=128)
+    parser.add_argument("--batch-size", type=positive, default=16, help="prompts at once")
     parser.add_argument("--temperature", type=float, default=1.0, help="for --method sample and stochastic-beam")
     parser.add_argument("--top-p", type=float, default=1.0, help="for --method sample")
     parser.add_argument("--seed", type=int, default=0)
@@ -283,9 +245,9 @@ def _decode_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _test_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--workers", type=_positive, default=2, help="programs tested at once")
+    parser.add_argument("--workers", type=positive, default=2, help="programs tested at once")
     parser.add_argument("--timeout", type=float, default=4.0, help="seconds a test")
-    parser.add_argument("--memory-mb", type=_positive, default=1024, help="MiB a program")
+    parser.add_argument("--memory-mb", type=positive, default=1024, help="MiB a program")
     parser.add_argument("--compare", choices=("strict", "official"), default="strict")
 
 
@@ -304,26 +266,26 @@ def build_parser() -> argparse.ArgumentParser:
         ("pretrain", _pretrain, "make the demo model from micro_python programs with mistakes"),
     ):
         config = "configs/quickstart.yaml" if name == "run" else "configs/micro_pretrain.yaml"
-        sub = _add(commands, name, function, about, f"pper {name} {config} seed=1")
+        sub = add_command(commands, name, function, about, f"pper {name} {config} seed=1")
         sub.add_argument("config", metavar="CONFIG", help="a YAML file")
         sub.add_argument("overrides", nargs="*", metavar="key=value", help="dotted overrides, such as beam.width=5")
         if name == "run":
             sub.add_argument("--fresh", action="store_true", help="delete the run folder and start over")
 
-    sub = _add(
+    sub = add_command(
         commands, "sample", _sample, "write programs for tasks",
         "pper sample --model micro --tasks micro_python:heldout_kind:50:0 --out samples.jsonl --beams 4",
     )  # fmt: skip
     sub.add_argument("--model", required=True, help=model_help)
     sub.add_argument("--tasks", required=True, help=tasks_help)
     sub.add_argument("--out", required=True, help="a samples file; an interrupted one is completed")
-    sub.add_argument("--beams", type=_positive, default=3, help="programs a task")
+    sub.add_argument("--beams", type=positive, default=3, help="programs a task")
     sub.add_argument(
         "--distinct", action="store_true", help="draw twice as many; keep those that differ in code, at most --beams"
     )
     _decode_options(sub)
 
-    sub = _add(
+    sub = add_command(
         commands, "test", _test, "test programs in sandboxed processes",
         "pper test --tasks humaneval.jsonl --samples samples.jsonl --out verdicts.jsonl",
     )  # fmt: skip
@@ -332,7 +294,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--out", required=True, help="a verdicts file; an interrupted one is completed")
     _test_options(sub)
 
-    sub = _add(
+    sub = add_command(
         commands, "score", _score, "log-probabilities of programs written elsewhere",
         "pper score --model micro --tasks tasks.jsonl --samples theirs.jsonl --out scored.jsonl",
     )  # fmt: skip
@@ -342,23 +304,23 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--out", required=True)
     _weights_option(sub)
 
-    sub = _add(
+    sub = add_command(
         commands, "eval", _eval, "pass@k, pass rate and accuracy, by difficulty, with intervals",
         "pper eval --model micro --tasks micro_python:heldout_kind:200:0 --k 1,4",
     )  # fmt: skip
     sub.add_argument("--model", required=True, help=model_help)
     sub.add_argument("--tasks", required=True, help=tasks_help)
     sub.add_argument("--k", default="1", help="numbers with commas")
-    sub.add_argument("--samples", type=_positive, help="programs a task (default: the largest k)")
+    sub.add_argument("--samples", type=positive, help="programs a task (default: the largest k)")
     sub.add_argument("--out", help="keep samples and verdicts in this folder")
     sub.add_argument("--json", action="store_true", help="print JSON")
     _decode_options(sub)
     _test_options(sub)
 
-    group = _add(commands, "tasks", None, "list, convert and check task sets", "pper tasks list")
+    group = add_command(commands, "tasks", None, "list, convert and check task sets", "pper tasks list")
     tasks = group.add_subparsers(dest="action", required=True, metavar="ACTION")
-    _add(tasks, "list", _tasks_list, "the task sets that can be converted", "pper tasks list")
-    sub = _add(
+    add_command(tasks, "list", _tasks_list, "the task sets that can be converted", "pper tasks list")
+    sub = add_command(
         tasks,
         "convert",
         _tasks_convert,
@@ -368,47 +330,43 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("name", metavar="NAME")
     sub.add_argument("src", metavar="SRC")
     sub.add_argument("out", metavar="OUT")
-    sub = _add(tasks, "check", _tasks_check, "run the references through the test pool", "pper tasks check he.jsonl")
+    sub = add_command(
+        tasks, "check", _tasks_check, "run the references through the test pool", "pper tasks check he.jsonl"
+    )
     sub.add_argument("file", metavar="FILE", help=tasks_help)
     _test_options(sub)
 
-    group = _add(commands, "models", None, "list, get, describe and export models", "pper models list")
+    group = add_command(commands, "models", None, "list, get, describe and export models", "pper models list")
     models = group.add_subparsers(dest="action", required=True, metavar="ACTION")
-    _add(models, "list", _models_list, "models that can be had by name", "pper models list")
-    sub = _add(models, "get", _models_get, "bring a model into the cache", "pper models get smollm2-135m-instruct")
+    add_command(models, "list", _models_list, "models that can be had by name", "pper models list")
+    sub = add_command(
+        models, "get", _models_get, "bring a model into the cache", "pper models get smollm2-135m-instruct"
+    )
     sub.add_argument("name", metavar="NAME")
-    sub = _add(models, "info", _models_info, "what a checkpoint holds", "pper models info micro")
+    sub = add_command(models, "info", _models_info, "what a checkpoint holds", "pper models info micro")
     sub.add_argument("model", metavar="MODEL", help=model_help)
-    sub = _add(
+    sub = add_command(
         models, "export", _models_export, "a run's model as a HF folder", "pper models export runs/quickstart out"
     )
     sub.add_argument("run", metavar="RUN")
     sub.add_argument("dir", metavar="DIR")
 
-    sub = _add(
+    sub = add_command(
         commands, "report", _report, "write report.html of a run, or compare runs", "pper report runs/quickstart"
     )
     sub.add_argument("runs", nargs="+", metavar="RUN")
     sub.add_argument("--out", help="where to write the page")
-    group = _add(commands, "bench", None, "speed beside other implementations", "pper bench beam")
-    bench = group.add_subparsers(dest="action", required=True, metavar="ACTION")
-    sub = _add(
-        bench, "beam", _bench_beam, "race beam search against torch's generate, CTranslate2 and a plain JAX loop",
-        "pper bench beam --model small --k 1,3,10 --workload eos --prompts 24 --out race.json",
+    add_bench(commands)
+    group = add_command(commands, "replay", None, "the replay buffer of a run", "pper replay inspect runs/quickstart")
+    actions = group.add_subparsers(dest="action", required=True, metavar="ACTION")
+    sub = add_command(
+        actions, "inspect", _replay_inspect, "what the buffer holds, why it is drawn, what is wrong with it",
+        "pper replay inspect runs/quickstart --limit 50",
     )  # fmt: skip
-    sub.add_argument("--model", default="gpt2-124m", help="gpt2-124m, gpt2-xl, smollm2-135m, small, tiny, micro")
-    sub.add_argument("--k", default="3", help="beams; numbers with commas, 1 is greedy")
-    sub.add_argument("--workload", default="no-eos", help="no-eos (all run to the limit), eos, or both with a comma")
-    sub.add_argument("--prompts", type=_positive, default=8, help="how many")
-    sub.add_argument("--prompt-tokens", default="64,128", help="shortest and longest prompt")
-    sub.add_argument("--batch", type=_positive, default=8, help="prompts at once")
-    sub.add_argument("--max-new-tokens", type=_positive, default=64)
-    sub.add_argument("--repeats", type=_positive, default=3, help="timed rounds")
-    sub.add_argument("--runners", default="pper,torch,ctranslate2-float32,ctranslate2-int8,gather")
-    sub.add_argument("--dtype", default="float32", help="float32 or bfloat16")
-    sub.add_argument("--out", help="write everything as JSON to this file")
-    sub.add_argument("--plot", help="write a picture (SVG) of all races to this file")
-    _add(commands, "doctor", _doctor, "check the test pool and say what the machine offers", "pper doctor")
+    sub.add_argument("run", metavar="RUN", help="a run folder")
+    sub.add_argument("--limit", type=positive, default=20, help="programs shown, greatest P2Value first")
+    sub.add_argument("--program", type=int, help="show each draw of this program instead")
+    add_command(commands, "doctor", _doctor, "check the test pool and say what the machine offers", "pper doctor")
     return parser
 
 

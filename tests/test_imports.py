@@ -12,6 +12,7 @@ PACKAGE = ROOT / "pper_jax"
 # A room may import rooms of lower rank, and itself.
 RANKS = {
     "errors": 0,
+    "arguments": 0,
     "folders": 0,
     "types": 0,
     "config": 1,
@@ -33,6 +34,7 @@ RANKS = {
     "bench": 6,
     "loop": 6,
     "commands": 6,
+    "inspect_replay": 6,
     "doctor": 6,
     "cli": 7,
 }

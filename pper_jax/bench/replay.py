@@ -1,6 +1,6 @@
 """Speed and accuracy of prioritized samplers, ours beside flashbax, torchrl and cpprb, on the same priorities.
 
-``python -m pper_jax.bench.replay --capacities 16384 --batches 256 4096`` prints one line a capacity, batch and library:
+``pper bench replay --capacities 16384 --batches 256,4096`` prints one line a capacity, batch and library:
 medians of interleaved blocks in microseconds (a draw of one stratified batch, setting the priorities of one batch, both
 in turn inside one ``lax.scan``), their ratio to ours, and the chi-square per degree of freedom of the draws. A library
 that does not import is left out, and why is said.
@@ -8,18 +8,19 @@ that does not import is left out, and why is said.
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pper_jax.errors import UserError
 from pper_jax.replay import sum_tree
 
 SCAN_STEPS = 100
@@ -257,27 +258,26 @@ def table(rows: Sequence[dict[str, Any]], missing: dict[str, str], ours: str = "
     return "\n".join(lines)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the comparison and print it."""
-    parser = argparse.ArgumentParser(prog="pper bench replay", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--capacities", type=int, nargs="+", default=[2**10, 2**14, 2**20])
-    parser.add_argument("--batches", type=int, nargs="+", default=[32, 256, 4096])
-    parser.add_argument("--libraries", nargs="+", choices=list(LIBRARIES), default=list(LIBRARIES))
-    parser.add_argument("--rounds", type=int, default=9, help="blocks of 10 ms that a median is taken over")
-    parser.add_argument("--draws", type=float, default=0, help="draws for the chi-square column; 0 leaves it out")
-    parser.add_argument("--json", help="also write the rows to this file")
-    given = parser.parse_args(arguments)
+def bench_replay(
+    capacities: Sequence[int],
+    batches: Sequence[int],
+    libraries: Sequence[str],
+    rounds: int,
+    draws: float,
+    out: str | None,
+) -> int:
+    """Run the comparison, print its table and write its JSON; returns the exit code.
+
+    Raises UserError for an unknown library, a capacity below 2 or draws below 0.
+    """
+    if unknown := [name for name in libraries if name not in LIBRARIES]:
+        raise UserError(f"no library {unknown[0]!r}; use {', '.join(LIBRARIES)}.")
+    if min(capacities) < 2 or min(batches) < 1 or not draws >= 0:
+        raise UserError("capacities must be at least 2, batches at least 1, and draws not negative.")
     # A call that returns when it is done, for all: handing it to another thread costs more than most of what is timed.
     jax.config.update("jax_cpu_enable_async_dispatch", False)
-    rows, missing = compare(
-        given.capacities, given.batches, libraries=given.libraries, rounds=given.rounds, draws=given.draws
-    )
+    rows, missing = compare(capacities, batches, libraries=libraries, rounds=rounds, draws=draws)
     print(table(rows, missing))
-    if given.json:
-        with open(given.json, "w", encoding="utf-8") as file:
-            json.dump({"rows": rows, "missing": missing}, file, indent=1)
+    if out:
+        Path(out).write_text(json.dumps({"rows": rows, "missing": missing}, indent=1) + "\n", encoding="utf-8")
     return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

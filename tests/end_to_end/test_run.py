@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 from killing import PHASES, command, environment, finish, kill_in, summary
 
+from pper_jax.cli import main
+
 SMALL = (
     "rounds=1",
     "tasks.train.count=6",
@@ -75,6 +77,24 @@ def test_training_changed_the_model_and_the_buffer_saw_the_verdicts(whole):
     judged = {(v["task_id"], v["completion"]): v["pass_rate"] for v in verdicts}
     for program in shown:
         assert judged[program["task_id"], program["completion"]] == pytest.approx(program["pass_rate"])
+
+
+def test_the_buffer_of_a_run_can_be_looked_at(whole, capsys):
+    run, _ = whole
+    assert main(["replay", "inspect", str(run), "--limit", "3"]) == 0
+    head, *best = (line.split() for line in capsys.readouterr().out.splitlines()[:4])
+    stored = rows(run / "buffer.jsonl")
+    assert len(stored) == 12
+    assert [int(row[head.index("rank")]) for row in best] == [1, 2, 3]
+    assert [int(row[head.index("program")]) for row in best] == [row["program"] for row in stored[:3]]
+    drawn = rows(run / "draws" / "round_001.jsonl")
+    assert main(["replay", "inspect", str(run), "--program", str(drawn[0]["program"])]) == 0
+    draws = capsys.readouterr().out.splitlines()
+    assert len(draws) == sum(row["program"] == drawn[0]["program"] for row in drawn)
+    assert f"rank {drawn[0]['rank']}, " in draws[0]
+    assert main(["replay", "inspect", str(run), "--program", "999"]) == 2
+    assert main(["replay", "inspect", str(run / "draws")]) == 2
+    assert "no replay buffer" in capsys.readouterr().err
 
 
 def test_files_keep_the_order_of_the_tasks(whole):

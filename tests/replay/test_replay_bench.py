@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from pper_jax.bench import replay as bench
+from pper_jax.cli import main
 
 
 def absent(priorities, batch):
@@ -25,6 +26,22 @@ def test_rows_ratios_and_what_is_missing(monkeypatch):
     text = bench.table(rows, missing)
     assert "absent is left out: No module named 'absent'" in text
     json.dumps(rows)
+
+
+def test_from_the_command_line(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(bench, "SCAN_STEPS", 2)
+    monkeypatch.setitem(bench.LIBRARIES, "cpprb", absent)
+    out = tmp_path / "rows.json"
+    options = ["--capacities", "64", "--batches", "8", "--rounds", "1", "--draws", "64", "--out", str(out)]
+    assert main(["bench", "replay", *options, "--libraries", "pper dithered,cpprb"]) == 0
+    (row,) = json.loads(out.read_text())["rows"]
+    printed = capsys.readouterr().out
+    assert f"{row['sample']:.1f}" in printed
+    assert "cpprb is left out" in printed
+    assert main(["bench", "replay", *options, "--libraries", "mine"]) == 2
+    assert "no library 'mine'" in capsys.readouterr().err
+    assert main(["bench", "replay", *options, "--capacities", "1"]) == 2
+    assert "capacities must be at least 2" in capsys.readouterr().err
 
 
 def test_ratios_are_theirs_over_ours_where_both_were_timed():

@@ -1,0 +1,81 @@
+"""The options of `pper bench`; each benchmark is imported only when it runs."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+from pper_jax.arguments import add_command, positive
+
+
+def add_bench(commands: Any) -> None:
+    """Add `pper bench` and its benchmarks to the sub-commands of a parser."""
+    group = add_command(commands, "bench", None, "speed beside other implementations", "pper bench beam")
+    bench = group.add_subparsers(dest="action", required=True, metavar="ACTION")
+    sub = add_command(
+        bench, "beam", _bench_beam, "race beam search against torch's generate, CTranslate2 and a plain JAX loop",
+        "pper bench beam --model small --k 1,3,10 --workload eos --prompts 24 --out race.json",
+    )  # fmt: skip
+    sub.add_argument("--model", default="gpt2-124m", help="gpt2-124m, gpt2-xl, smollm2-135m, small, tiny, micro")
+    sub.add_argument("--k", default="3", help="beams; numbers with commas, 1 is greedy")
+    sub.add_argument("--workload", default="no-eos", help="no-eos (all run to the limit), eos, or both with a comma")
+    sub.add_argument("--prompts", type=positive, default=8, help="how many")
+    sub.add_argument("--prompt-tokens", default="64,128", help="shortest and longest prompt")
+    sub.add_argument("--batch", type=positive, default=8, help="prompts at once")
+    sub.add_argument("--max-new-tokens", type=positive, default=64)
+    sub.add_argument("--repeats", type=positive, default=3, help="timed rounds")
+    sub.add_argument("--runners", default="pper,torch,ctranslate2-float32,ctranslate2-int8,gather")
+    sub.add_argument("--dtype", default="float32", help="float32 or bfloat16")
+    sub.add_argument("--out", help="write everything as JSON to this file")
+    sub.add_argument("--plot", help="write a picture (SVG) of all races to this file")
+    sub = add_command(
+        bench, "replay", _bench_replay, "time and judge prioritized draws beside flashbax, torchrl and cpprb",
+        "pper bench replay --capacities 16384 --batches 256,4096 --draws 1e7",
+    )  # fmt: skip
+    sub.add_argument("--capacities", default="1024,16384,1048576", help="leaves; numbers with commas")
+    sub.add_argument("--batches", default="32,256,4096", help="draws at once")
+    sub.add_argument("--libraries", default="pper exact,pper dithered,flashbax,torchrl,cpprb")
+    sub.add_argument("--rounds", type=positive, default=9, help="blocks of 10 ms that a median is taken over")
+    sub.add_argument("--draws", type=float, default=0, help="draws for the chi-square column; 0 leaves it out")
+    sub.add_argument("--out", help="write everything as JSON to this file")
+
+
+def _bench_beam(args: argparse.Namespace) -> int:
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # the runners are processes that share a GPU
+    from pper_jax.bench.beam import Options, bench_beam, parse_numbers, write_json
+    from pper_jax.bench.plot import write_plot
+
+    options = Options(
+        models=tuple(args.model.split(",")),
+        ks=parse_numbers(args.k, "--k"),
+        workloads=tuple(args.workload.split(",")),
+        prompts=args.prompts,
+        prompt_tokens=parse_numbers(args.prompt_tokens, "--prompt-tokens"),
+        batch_size=args.batch,
+        max_new_tokens=args.max_new_tokens,
+        repeats=args.repeats,
+        runners=tuple(args.runners.split(",")),
+        dtype=args.dtype,
+    )
+    result = bench_beam(options)
+    if args.out:
+        write_json(result, Path(args.out))
+    if args.plot:
+        write_plot(result["races"], Path(args.plot))
+    return 0
+
+
+def _bench_replay(args: argparse.Namespace) -> int:
+    from pper_jax.bench.beam import parse_numbers
+    from pper_jax.bench.replay import bench_replay
+
+    return bench_replay(
+        capacities=parse_numbers(args.capacities, "--capacities"),
+        batches=parse_numbers(args.batches, "--batches"),
+        libraries=tuple(args.libraries.split(",")),
+        rounds=args.rounds,
+        draws=args.draws,
+        out=args.out,
+    )
