@@ -32,6 +32,7 @@ from pper_jax.execution.verdict import Job, TestResult, Verdict, count_tests, va
 
 ISOLATION_MODES = ("program", "batch")
 STOP_RULES = ("all", "first_failure")
+FAILED_STARTS = 3  # in a row, after which the pool gives up
 BACKLOG = 64  # jobs a worker that may wait
 log = logging.getLogger("pper_jax.execution")  # warnings go to standard error where nothing else is set up
 _said: set[str] = set()
@@ -112,6 +113,7 @@ class TestPool:
         self._waiting: deque[Run] = deque()
         self._shared: dict[str, Run] = {}  # runs that wait or are under way
         self._lifeline: tuple[int, int] | None = None
+        self._failed_starts = 0  # in a row
         self._finished = 0
 
     def __enter__(self) -> TestPool:
@@ -318,6 +320,7 @@ class TestPool:
     def _settle(self, run: Run, verdict: Verdict, *, kept: bool) -> None:
         """Give a verdict to all who wait for it, and keep it for others."""
         self._forget(run)
+        self._failed_starts = 0
         if run.tickets:
             self.statistics.executions += 1
             self.statistics.shared += len(run.tickets) - 1
@@ -374,15 +377,17 @@ class TestPool:
 
     def _bury(self, worker: Link) -> None:
         """Replace a dead worker; run its job again, or give it up after the second death."""
-        if worker.isolation is None:
+        started = worker.isolation is not None
+        self._failed_starts = 0 if started else self._failed_starts + 1
+        if self._failed_starts > FAILED_STARTS:
             code = worker.process.poll()
-            raise RunFailure(f"A test worker ended while it started (exit status {code}); its message is on stderr.")
+            raise RunFailure(f"Test workers end while they start (exit status {code}); their message is on stderr.")
         run = worker.runs[0] if worker.runs else None
         results = worker.results
         self._replace(worker, lost=True)
         if run is None or not run.tickets:
             return
-        run.deaths += 1
+        run.deaths += started  # a worker that never ran it cannot have died of it
         if run.deaths < 2:
             self._waiting.appendleft(run)
             return
