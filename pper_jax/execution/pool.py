@@ -2,7 +2,7 @@
 
 The calling process never forks and starts no thread: workers are exec'ed, and this loop waits on their sockets while
 somebody waits for a verdict. Each worker owns a zygote that forks the sandboxed children. A worker that dies is
-replaced and its job run once more; after a second death its tests are ``infrastructure``. A worker that falls silent
+replaced and its job run again; after a third death its tests are ``infrastructure``. A worker that falls silent
 is replaced too, at the cost of the test that it is stuck in.
 """
 
@@ -32,6 +32,7 @@ from pper_jax.execution.verdict import Job, TestResult, Verdict, count_tests, va
 
 ISOLATION_MODES = ("program", "batch")
 STOP_RULES = ("all", "first_failure")
+DEATHS = 3  # of workers under one job, after which it is given up
 FAILED_STARTS = 3  # in a row, after which the pool gives up
 BACKLOG = 64  # jobs a worker that may wait
 log = logging.getLogger("pper_jax.execution")  # warnings go to standard error where nothing else is set up
@@ -376,7 +377,10 @@ class TestPool:
             self._settle(run, Verdict(tuple(results)), kept=False)
 
     def _bury(self, worker: Link) -> None:
-        """Replace a dead worker; run its job again, or give it up after the second death."""
+        """Replace a dead worker; run its job again, or give it up after the third death.
+
+        One retry too many costs little; one too few, and two strokes of bad luck would go down as a verdict.
+        """
         started = worker.isolation is not None
         self._failed_starts = 0 if started else self._failed_starts + 1
         if self._failed_starts > FAILED_STARTS:
@@ -388,10 +392,10 @@ class TestPool:
         if run is None or not run.tickets:
             return
         run.deaths += started  # a worker that never ran it cannot have died of it
-        if run.deaths < 2:
+        if run.deaths < DEATHS:
             self._waiting.appendleft(run)
             return
-        lost = TestResult("infrastructure", 0.0, "the worker process died twice")
+        lost = TestResult("infrastructure", 0.0, f"the worker process died {DEATHS} times")
         total = count_tests(run.job.tests)
         self._settle(run, Verdict(tuple([*results, *[lost] * total][:total])), kept=False)
 

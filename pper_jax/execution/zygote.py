@@ -57,7 +57,11 @@ def main() -> None:
         add_builtins()
     sys.argv[:] = [""]
     walls = sandbox.enter(limits, without)  # after the imports: behind the walls these files cannot be read
-    control.sendall(json.dumps(walls.walls).encode() + b"\n")
+    try:
+        control.sendall(json.dumps(walls.walls).encode() + b"\n")
+    except OSError:  # the worker is gone already
+        walls.remove_box()
+        return
     Zygote(control, (stdin, stdout), limits, walls).serve()
 
 
