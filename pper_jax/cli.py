@@ -75,18 +75,24 @@ def _sample(args: argparse.Namespace) -> int:
     return 0
 
 
-def _limits(args: argparse.Namespace) -> Any:
-    from pper_jax.execution import Limits
+def _pool(args: argparse.Namespace) -> Any:
+    from pper_jax.execution import Limits, TestPool
 
-    return Limits(timeout_s=args.timeout, memory_mb=args.memory_mb)
+    return TestPool(
+        args.workers,
+        Limits(timeout_s=args.timeout, memory_mb=args.memory_mb),
+        args.compare,
+        isolation=args.isolation,
+        require_isolation=args.require_isolation,
+        cache=args.cache or True,
+    )
 
 
 def _test(args: argparse.Namespace) -> int:
     from pper_jax.commands import test_file
 
-    limits = _limits(args)
-    tasks = _tasks_of(args.tasks)
-    print(test_file(tasks, Path(args.samples), Path(args.out), args.workers, limits, args.compare))
+    pool = _pool(args)
+    print(test_file(_tasks_of(args.tasks), Path(args.samples), Path(args.out), pool))
     return 0
 
 
@@ -124,8 +130,7 @@ def _eval(args: argparse.Namespace) -> int:
             args.diversity,
         ),
         batch_size=args.batch_size,
-        workers=args.workers,
-        limits=_limits(args),
+        pool=_pool(args),
         out=Path(args.out) if args.out else None,
         seed=args.seed,
     )
@@ -152,14 +157,13 @@ def _tasks_convert(args: argparse.Namespace) -> int:
 
 
 def _tasks_check(args: argparse.Namespace) -> int:
-    from pper_jax.execution import TestPool
     from pper_jax.metrics import Progress
     from pper_jax.tasks.convert import check_references
 
-    limits, tasks = _limits(args), _tasks_of(args.file)
+    pool, tasks = _pool(args), _tasks_of(args.file)
     total = sum(task.reference is not None for task in tasks)
     with (
-        TestPool(workers=args.workers, limits=limits, compare=args.compare) as pool,
+        pool,
         Progress("check", total, unit="references") as progress,
     ):
         report = check_references(tasks, pool, progress=lambda done, total: progress.update(1))
@@ -249,6 +253,11 @@ def _test_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--timeout", type=float, default=4.0, help="seconds a test")
     parser.add_argument("--memory-mb", type=positive, default=1024, help="MiB a program")
     parser.add_argument("--compare", choices=("strict", "official"), default="strict")
+    about = "a process for each program, or one for some of them: faster, but they could disturb each other"
+    parser.add_argument("--isolation", choices=("program", "batch"), default="program", help=about)
+    about = "refuse to test on a machine that lacks too many layers of isolation"
+    parser.add_argument("--require-isolation", choices=("strong",), help=about)
+    parser.add_argument("--cache", metavar="DIR", help="keep verdicts here, for programs that come again")
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -21,7 +21,7 @@ from pper_jax.decode import (
     score,
 )
 from pper_jax.errors import UserError
-from pper_jax.execution import Limits, TestPool
+from pper_jax.execution import TestPool
 from pper_jax.metrics import Progress
 from pper_jax.models import load_model, resolve_model
 from pper_jax.models.quantize import with_weights
@@ -68,11 +68,13 @@ def decode_config(
 
 
 def summarise_verdicts(rows: Sequence[dict[str, Any]]) -> str:
-    """One line: programs, how many pass, mean pass rate, kinds of verdicts."""
+    """One line: programs, how many pass, mean pass rate (of those that could be judged), kinds of verdicts."""
     judged = [row["pass_rate"] for row in rows if row["status"] != "infrastructure"]
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(count_statuses(rows).items(), key=lambda kv: -kv[1]))
     rate = f"{100 * np.mean(judged):.1f} %" if judged else "unknown"
-    return f"{len(rows)} programs: {kinds}; mean pass rate {rate}"
+    lost = len(rows) - len(judged)
+    left_out = f" of the {len(judged)} that could be judged" if lost else ""
+    return f"{len(rows)} programs: {kinds}; mean pass rate {rate}{left_out}"
 
 
 def forget_if_complete(path: Path, keys: set[Any], key: str) -> None:
@@ -97,12 +99,12 @@ def sample_file(
     return sample_tasks(model, tasks, out, config, batch_size=batch_size, key=key, only_distinct=only_distinct)
 
 
-def test_file(tasks: Sequence[Task], samples_path: Path, out: Path, workers: int, limits: Limits, compare: str) -> str:
-    """Test a samples file; returns the summary line."""
+def test_file(tasks: Sequence[Task], samples_path: Path, out: Path, pool: TestPool) -> str:
+    """Test a samples file with a pool that is not open yet; returns the summary line."""
     samples = read_samples(samples_path, tasks)
     out.parent.mkdir(parents=True, exist_ok=True)
     forget_if_complete(out, set(range(len(samples))), "sample")
-    with TestPool(workers=workers, limits=limits, compare=compare) as pool:
+    with pool:
         return summarise_verdicts(run_tests(pool, tasks, samples, out))
 
 
@@ -171,8 +173,7 @@ def evaluate(
     config: Any,
     *,
     batch_size: int,
-    workers: int,
-    limits: Limits,
+    pool: TestPool,
     out: Path | None,
     seed: int,
 ) -> dict[str, Any]:
@@ -185,7 +186,7 @@ def evaluate(
         folder.mkdir(parents=True, exist_ok=True)
         samples = sample_file(model, tasks, folder / "samples.jsonl", config, batch_size=batch_size, seed=seed)
         forget_if_complete(folder / "verdicts.jsonl", set(range(len(samples))), "sample")
-        with TestPool(workers=workers, limits=limits) as pool:
+        with pool:
             rows = run_tests(pool, tasks, samples, folder / "verdicts.jsonl")
     return figures(tasks, rows, ks, method, seed)
 

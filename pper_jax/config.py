@@ -67,12 +67,18 @@ class EvalSection:
 
 @dataclass(frozen=True)
 class ExecutionSection:
-    """Test pool (phase T). Times in seconds of wall clock a test, memory in MiB a program."""
+    """Test pool (phase T). Times in seconds of CPU a test, memory in MiB a program.
+
+    ``isolation: batch`` lets some programs share a process, which is faster, but they could disturb each other.
+    ``require_isolation: strong`` refuses a machine that lacks too many layers of isolation.
+    """
 
     workers: int = 2
     timeout_s: float = 4.0
     memory_mb: int = 1024
     compare: Literal["strict", "official"] = "strict"
+    isolation: Literal["program", "batch"] = "program"
+    require_isolation: Literal["strong"] | None = None
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 from pper_jax.execution import Job, Limits, TestPool
+from pper_jax.execution.layers import LAYERS, is_strong, missing_layers
 
 # name, program, the verdicts that a sound pool may give
 PROBES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
@@ -45,21 +46,16 @@ def check_pool(workers: int = 2) -> list[tuple[str, str, bool]]:
 
 
 def walls_text(workers: int = 1) -> str:
-    """Which walls of isolation stand around programs here, and which are missing."""
+    """Which layers of isolation stand around programs here, and for each missing one what it would keep out."""
     with TestPool(workers=workers) as pool:
         pool.run([Job(program=PROBES[0][1], tests=TESTS)])
-        walls = set(pool.walls or ())
-    names = {
-        "pid": "own processes",
-        "net": "no network",
-        "ipc": "no shared memory",
-        "mount": "read-only root",
-        "uid": "own user",
-    }
-    standing = [text for wall, text in names.items() if wall in walls]
-    missing = [text for wall, text in names.items() if wall not in walls]
-    sentence = f"isolation: {', '.join(standing) or 'rlimits only'}"
-    return sentence + (f"; missing here: {', '.join(missing)}" if missing else "; nothing is missing")
+        walls = pool.walls or ()
+    missing = missing_layers(walls)
+    standing = [name for name in LAYERS if name not in missing]
+    word = "strong" if is_strong(walls) else "NOT strong: test only programs that you trust"
+    lines = [f"isolation around programs is {word} (it stands on {', '.join(standing) or 'limits of resources alone'})"]
+    lines += [f"  missing layer {name}: {LAYERS[name]}" for name in missing]
+    return "\n".join([*lines, *([] if missing else ["  no layer is missing"])])
 
 
 def describe_machine() -> list[str]:

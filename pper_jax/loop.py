@@ -112,7 +112,11 @@ class Run:
             self.folder.metrics, tensorboard=self.folder.path / "tensorboard" if self.config.tensorboard else None
         )
         self.pool = TestPool(
-            workers=self.config.execution.workers, limits=limits, compare=self.config.execution.compare
+            workers=self.config.execution.workers,
+            limits=limits,
+            compare=self.config.execution.compare,
+            isolation=self.config.execution.isolation,
+            require_isolation=self.config.execution.require_isolation,
         ).__enter__()
         return self
 
@@ -159,8 +163,6 @@ class Run:
         with self._phase(index, "test") as clock:
             rows = run_tests(self.pool, self.tasks, samples, path, label=f"round {index}: test")
         judged = [row for row in rows if row["status"] != "infrastructure"]
-        if len(judged) < len(rows):
-            say(f"warning: {len(rows) - len(judged)} programs could not be tested (a fault of ours) and are left out")
         self._log(
             "test",
             index,

@@ -188,7 +188,10 @@ def _judged(row: dict[str, Any], samples: Sequence[Sample]) -> bool:
 def run_tests(
     pool: TestPool, tasks: Sequence[Task], samples: Sequence[Sample], path: Path, *, label: str = "test"
 ) -> list[dict[str, Any]]:
-    """Test every sample; writes verdict rows to ``path`` as they finish and leaves them in the samples' order."""
+    """Test every sample; writes verdict rows to ``path`` as they finish and leaves them in the samples' order.
+
+    Programs that could not be judged by a fault of ours are counted in a line on standard error.
+    """
     by_id = {task.task_id: task for task in tasks}
     done: dict[int, dict[str, Any]] = {}
     if path.exists():
@@ -210,7 +213,20 @@ def run_tests(
             progress.update(1)
     rows = [done[i] for i in range(len(samples))]
     write_atomic(path, dump_jsonl(rows))
+    _say_what_was_not_judged(rows, label)
     return rows
+
+
+def _say_what_was_not_judged(rows: Sequence[dict[str, Any]], label: str) -> None:
+    lost = [row for row in rows if row["status"] == "infrastructure"]
+    if lost:
+        tests = (test for test in lost[0]["tests"] if test["status"] == "infrastructure")
+        print(
+            f"{label}: warning: {len(lost)} of {len(rows)} programs could not be judged, which is no fault of theirs; "
+            f"they are left out of all rates, and the same command tries again (the first, for task "
+            f"{lost[0]['task_id']}: {next(tests).get('detail', 'no reason known')})",
+            file=sys.stderr,
+        )
 
 
 def count_statuses(rows: Sequence[dict[str, Any]]) -> dict[str, int]:

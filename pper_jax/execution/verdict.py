@@ -125,6 +125,8 @@ def validate_job(job: Job, where: str) -> None:
 def _validate_cases(kind: str, cases: object, where: str) -> None:
     if not isinstance(cases, list | tuple):
         raise UserError(f"{where}: the tests of kind `{kind}` are {type(cases).__name__}, but must be a list.")
+    if not cases:
+        raise UserError(f"{where}: the list of its tests is empty, so there is nothing to judge the program by.")
     for number, case in enumerate(cases):
         if kind == "asserts":
             if not isinstance(case, str):

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from pper_jax.errors import UserError
 from pper_jax.execution import Job, Limits, TestPool, Verdict
 
 Statuses = Callable[..., list[str]]
@@ -179,4 +180,14 @@ def test_verdict_as_json(judge: Callable[..., Verdict]) -> None:
         "status": "fail",
     }
     assert [sorted(test) for test in row["tests"]] == [["seconds", "status"], ["detail", "seconds", "status"]]
-    assert judge("", {"kind": "asserts", "asserts": []}).to_json()["status"] == "not_run"
+
+
+def test_a_test_that_cannot_be_put_makes_no_failing_program(judge: Callable[..., Verdict]) -> None:
+    verdict = judge("def f(x): return x", "assert f(1) == 2", "assert f(lambda: 0) == 1")
+    assert [test.status for test in verdict.tests] == ["fail", "infrastructure"]
+    assert verdict.status == "infrastructure"
+
+
+def test_no_tests_is_wrong_use(judge: Callable[..., Verdict]) -> None:
+    with pytest.raises(UserError, match="job 0: the list of its tests is empty"):
+        judge("", {"kind": "asserts", "asserts": []})
