@@ -5,17 +5,23 @@ from __future__ import annotations
 
 import json
 import os
+import random
+import shutil
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from hostile_programs import PROGRAMS, Hostile
+from hostile_rows import SHARED, hostile_job, hostile_rows
 
-from pper_jax.execution import Job, Limits, TestPool
+from pper_jax.execution import Job, Limits, TestPool, Verdict
 
-SHARED = Path(os.environ.get("PPER_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))
+OWN_LIMITS = Limits(timeout_s=1.0, wall_s=2.0, trusted_s=0.5, memory_mb=512, output_bytes=1 << 20)
 Statuses = Callable[..., list[str]]
+Traces = Callable[[], dict[str, set[str]]]
 NOT_PASS = {"fail", "error", "crash", "timeout", "memory", "output_limit"}
 FORK = "import os, signal, sys, time\n"
 
@@ -118,38 +124,126 @@ def test_good_programs_keep_their_verdicts_among_hostile_ones() -> None:
     assert all(verdict.status in NOT_PASS for verdict in verdicts[::2])
 
 
-def _hostile_rows() -> list[dict[str, Any]]:
-    path = SHARED / "hostile" / "hostile.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+def _wrong(programs: dict[str, Hostile], verdicts: list[Verdict]) -> dict[str, list[object]]:
+    """The programs whose verdict is not among the accepted ones."""
+    return {
+        name: [(test.status, test.detail) for test in verdict.tests]
+        for (name, hostile), verdict in zip(programs.items(), verdicts, strict=True)
+        if not all(test.status in hostile.accepted for test in verdict.tests)
+    }
 
 
-def _hostile_job(row: dict[str, Any], canary: Path, port: int) -> Job:
-    program = row["program"].replace("@CANARY@", str(canary)).replace("@PORT@", str(port))
-    if row["kind"] == "stdin":
-        texts = [
-            (t["stdin_repeat"][0] * t["stdin_repeat"][1] if "stdin_repeat" in t else t["stdin"]) for t in row["tests"]
-        ]
-        cases = [{"stdin": text, "stdout": test["stdout"]} for text, test in zip(texts, row["tests"], strict=True)]
-        return Job(program, {"kind": "stdio", "cases": cases})
-    if row["kind"] == "call":
-        return Job(program, {"kind": "call", "fn_name": row["fn"], "cases": row["tests"]})
-    asserts = [
-        t.get("assert") or f"assert {row['fn']}({', '.join(map(repr, t['args']))}) == {t['expected']!r}"
-        for t in row["tests"]
+def test_our_own_hostile_programs_are_judged_right_and_leave_nothing(traces: Traces) -> None:
+    assert len(PROGRAMS) >= 40
+    before = traces()
+    with TestPool(workers=2, limits=OWN_LIMITS) as pool:
+        verdicts = pool.run([Job(hostile.program, hostile.tests, "f") for hostile in PROGRAMS.values()])
+    assert _wrong(PROGRAMS, verdicts) == {}
+    assert traces() == before
+
+
+@pytest.mark.slow
+def test_they_are_judged_right_without_namespaces_too(traces: Traces, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PPER_EXECUTION_WITHOUT", "namespaces")
+    before = traces()
+    with TestPool(workers=2, limits=OWN_LIMITS) as pool:
+        verdicts = pool.run([Job(hostile.program, hostile.tests, "f") for hostile in PROGRAMS.values()])
+    assert pool.walls is None or "pid" not in pool.walls
+    assert _wrong(PROGRAMS, verdicts) == {}
+    assert traces() == before
+
+
+def _public_python() -> str | None:
+    """A Python that an ordinary user may run: root's own often lies in a folder that is closed to others."""
+    wanted = f"{sys.version_info.major}.{sys.version_info.minor}"
+    for path in (sys.executable, f"/usr/bin/python{wanted}", f"/usr/local/bin/python{wanted}"):
+        test = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", path, "-c", "import json"]
+        if os.path.exists(path) and subprocess.run(test, capture_output=True, cwd="/").returncode == 0:
+            return path
+    return None
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.getuid() != 0 or shutil.which("setpriv") is None, reason="only root can become another user")
+@pytest.mark.parametrize("without", ["", "namespaces"])
+def test_everything_hostile_as_an_ordinary_user(tmp_path: Path, without: str) -> None:
+    python = _public_python()
+    if python is None:
+        pytest.skip("no Python here that another user may run")
+    root = tmp_path / "project"  # the checkout itself may lie in a closed folder
+    for name in ("pper_jax/execution", "tests/execution"):
+        shutil.copytree(Path(__file__).parents[2] / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pper_jax/__init__.py", "pper_jax/errors.py"):
+        shutil.copy(Path(__file__).parents[2] / name, root / name)
+    rows = root / "hostile"
+    rows.mkdir()
+    if (SHARED / "hostile").is_dir():
+        shutil.copy(SHARED / "hostile" / "hostile.jsonl", rows)
+    script = Path(__file__).with_name("ordinary_user.py")
+    for folder in [tmp_path, *tmp_path.parents]:
+        if folder.owner() == "root" and folder != Path("/") and not folder.stat().st_mode & 0o001:
+            folder.chmod(folder.stat().st_mode | 0o001)
+    command = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", python, "-B", "-P"]
+    done = subprocess.run(
+        [*command, str(root / "tests" / "execution" / script.name)],
+        env={"PPER_EXECUTION_WITHOUT": without, "PPER_SHARED_DATA": str(root)},
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd="/",
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    report = json.loads(done.stdout)
+    assert report["uid"] == 65534
+    assert report["wrong"] == {}
+    assert report["judged"] >= len(PROGRAMS)
+    assert report["before"] == report["after"]
+
+
+def _mixed(good: int, seed: int) -> tuple[list[Job], list[Hostile | None]]:
+    """Good programs, and all hostile ones, in random order; each job with its hostile program or None."""
+    hostile: list[tuple[Job, Hostile | None]] = [
+        (Job(program.program, program.tests, "f"), program) for program in PROGRAMS.values()
     ]
-    return Job(program, {"kind": "asserts", "asserts": asserts}, row["fn"])
+    texts = ["assert f(1) == 2", "assert f(1) == 3", "assert f(0.5) == 1.5"]
+    mixed = hostile + [
+        (Job(f"def f(x): return x + 1  # {number}", {"kind": "asserts", "asserts": texts}, "f"), None)
+        for number in range(good)
+    ]
+    random.Random(seed).shuffle(mixed)
+    return [job for job, _ in mixed], [program for _, program in mixed]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1])
+def test_two_thousand_good_programs_keep_their_verdicts_among_all_hostile_ones(seed: int, traces: Traces) -> None:
+    jobs, hostile = _mixed(2000, seed)
+    before = traces()
+    with TestPool(workers=2, limits=OWN_LIMITS) as pool:
+        verdicts = pool.run(jobs)
+    good = [
+        [test.status for test in verdict.tests]
+        for verdict, program in zip(verdicts, hostile, strict=True)
+        if program is None
+    ]
+    assert good == [["pass", "fail", "pass"]] * 2000
+    assert all(
+        test.status in program.accepted
+        for verdict, program in zip(verdicts, hostile, strict=True)
+        if program is not None
+        for test in verdict.tests
+    )
+    assert traces() == before
 
 
 @pytest.mark.skipif(not (SHARED / "hostile").is_dir(), reason="the shared data folder is not here")
 @pytest.mark.parametrize("compare", ["strict", "official"])
 def test_the_hostile_collection(tmp_path: Path, compare: str) -> None:
-    rows = [
-        row for row in _hostile_rows() if bool(row.get("compare", {}).get("tuple_is_list")) == (compare == "official")
-    ]
+    rows = hostile_rows(compare)
     (tmp_path / "keep").touch()
     limits = Limits(timeout_s=2.0, memory_mb=512)
     with socket.create_server(("127.0.0.1", 0)) as server, TestPool(2, limits, compare) as pool:
-        verdicts = pool.run([_hostile_job(row, tmp_path, server.getsockname()[1]) for row in rows])
+        verdicts = pool.run([hostile_job(row, tmp_path, server.getsockname()[1]) for row in rows])
     wrong = {
         row["name"]: [test.status for test in verdict.tests]
         for row, verdict in zip(rows, verdicts, strict=True)
