@@ -250,7 +250,7 @@ def _decode_options(parser: argparse.ArgumentParser) -> None:
 
 def _test_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=positive, default=2, help="programs tested at once")
-    parser.add_argument("--timeout", type=float, default=4.0, help="seconds a test")
+    parser.add_argument("--timeout", type=float, default=4.0, help="CPU seconds a test; twice as many of wall clock")
     parser.add_argument("--memory-mb", type=positive, default=1024, help="MiB a program")
     parser.add_argument("--compare", choices=("strict", "official"), default="strict")
     about = "a process for each program, or one for some of them: faster, but they could disturb each other"

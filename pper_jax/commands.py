@@ -73,7 +73,7 @@ def summarise_verdicts(rows: Sequence[dict[str, Any]]) -> str:
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(count_statuses(rows).items(), key=lambda kv: -kv[1]))
     rate = f"{100 * np.mean(judged):.1f} %" if judged else "unknown"
     lost = len(rows) - len(judged)
-    left_out = f" of the {len(judged)} that could be judged" if lost else ""
+    left_out = f" of the {len(judged)} that could be judged" if lost and judged else ""
     return f"{len(rows)} programs: {kinds}; mean pass rate {rate}{left_out}"
 
 

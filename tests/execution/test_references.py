@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -39,20 +40,25 @@ def mbpp() -> list[Job]:
     ]
 
 
-def failures(jobs: list[Job]) -> dict[int, dict[str, object]]:
-    with TestPool(workers=2, limits=Limits(timeout_s=20.0)) as pool:
+def failures(jobs: list[Job], isolation: str) -> dict[int, dict[str, object]]:
+    with TestPool(workers=2, limits=Limits(timeout_s=20.0), isolation=isolation) as pool:
+        start = time.perf_counter()
         verdicts = pool.run(jobs)
+        seconds = time.perf_counter() - start
+    print(f"{len(jobs)} programs, isolation {isolation}: {seconds:.2f} s, {len(jobs) / seconds:.0f} programs/s")
     return {index: verdict.to_json() for index, verdict in enumerate(verdicts) if verdict.status != "pass"}
 
 
-def test_a_slice_of_the_references_passes() -> None:
+@pytest.mark.parametrize("isolation", ["program", "batch"])
+def test_a_slice_of_the_references_passes(isolation: str) -> None:
     helpers = humaneval()[32:51:6]  # these four checks call other functions of the prompt than the candidate
     odd = [job for job in mbpp() if job.tests["setup"] or "([Pair(" in job.tests["asserts"][0]]
     assert len(odd) == 3
-    assert failures(helpers + humaneval()[::20] + odd + mbpp()[::60]) == {}
+    assert failures(helpers + humaneval()[::20] + odd + mbpp()[::60], isolation) == {}
 
 
 @pytest.mark.slow
-def test_all_references_pass() -> None:
-    assert failures(humaneval()) == {}
-    assert failures(mbpp()) == {}
+@pytest.mark.parametrize("isolation", ["program", "batch"])
+def test_all_references_pass(isolation: str) -> None:
+    assert failures(humaneval(), isolation) == {}
+    assert failures(mbpp(), isolation) == {}
