@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
+import jax
+
 from pper_jax.bench.roofline import Counted, Rates
 from pper_jax.bench.runners import Job, Program, missing_packages
 from pper_jax.bench.worker import Prepared, Turn, Worker
@@ -64,6 +66,8 @@ def _cannot_run(name: str, job: Job) -> str:
         return f"{name} needs {' and '.join(missing)}; install with pip install 'pper-jax[bench]'."
     if name.startswith("ctranslate2") and job.dtype != "float32":
         return f"{name} runs on CPU in float32 and int8 only."
+    if name == "pper-kernels" and jax.default_backend() == "cpu":
+        return f"{name} needs a GPU or a TPU."
     return ""
 
 

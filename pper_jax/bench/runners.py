@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
@@ -99,6 +99,18 @@ class PperRunner:
     def details(self) -> dict[str, Any]:
         """JAX's version and device."""
         return _jax_details()
+
+
+class KernelsRunner(PperRunner):
+    """This project's engine with its Pallas kernels for the device."""
+
+    def prepare(self, job: Job) -> None:
+        """Load the model."""
+        import jax
+
+        super().prepare(job)
+        kernels = f"pallas_{jax.default_backend()}"
+        self.module = self.module.clone(config=replace(self.module.config, kernels=kernels))
 
 
 class GatherRunner(PperRunner):
@@ -231,6 +243,7 @@ class CTranslate2Runner:
 # name -> (packages it needs beyond this project's own, how it is made)
 RUNNERS: dict[str, tuple[tuple[str, ...], Any]] = {
     "pper": ((), PperRunner),
+    "pper-kernels": ((), KernelsRunner),
     "torch": (("torch",), TorchRunner),
     "ctranslate2-float32": (("ctranslate2", "torch"), lambda: CTranslate2Runner("float32")),
     "ctranslate2-int8": (("ctranslate2", "torch"), lambda: CTranslate2Runner("int8")),

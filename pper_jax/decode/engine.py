@@ -69,12 +69,15 @@ def decode_prompts(
 
     Raises:
         UserError: a prompt is empty or leaves no room for ``max_new_tokens``, an option does not fit the model, the
-            key is missing, or the device has too little memory (the message says which batch size would fit).
+            key is missing, kernels are named beside a mesh, or the device has too little memory (the message says
+            which batch size would fit).
     """
     if batch_size < 1:
         raise UserError(f"batch_size must be >= 1, not {batch_size}.")
     if mesh is not None and batch_size % mesh.shape["data"]:
         raise UserError(f"batch_size {batch_size} must be a multiple of the mesh's data axis ({mesh.shape['data']}).")
+    if mesh is not None and module.config.kernels not in (None, "reference"):
+        raise UserError(f"kernels {module.config.kernels!r} run on one device; leave them or the mesh out.")
     if getattr(config, "temperature", 0) > 0 and key is None:
         raise UserError("sampling with a temperature needs a key; pass key=jax.random.key(seed).")
     if isinstance(config, BeamConfig):

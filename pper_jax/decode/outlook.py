@@ -17,12 +17,17 @@ class Outlook:
         hidden: ``[B, K, M]``.
         unembed: maps ``[..., M]`` to logits ``[..., V or more]`` float32, ``-inf`` for tokens that do not exist.
         vocab_size: ``V``; None where ``unembed`` gives no more.
+        top: maps ``[..., M]`` and a count to the best tokens, where a kernel does both at once.
     """
 
     def __init__(
-        self, hidden: jax.Array, unembed: Callable[[jax.Array], jax.Array], vocab_size: int | None = None
+        self,
+        hidden: jax.Array,
+        unembed: Callable[[jax.Array], jax.Array],
+        vocab_size: int | None = None,
+        top: Callable[[jax.Array, int], tuple[jax.Array, jax.Array]] | None = None,
     ) -> None:
-        self._hidden, self._unembed, self._vocab_size = hidden, unembed, vocab_size
+        self._hidden, self._unembed, self._vocab_size, self._top = hidden, unembed, vocab_size, top
 
     def log_probs(self) -> jax.Array:
         """``[B, K, V]`` float32 natural log-probabilities; NaN logits count as ``-inf``."""
@@ -34,4 +39,5 @@ class Outlook:
         Returns:
             ``(log-probability [B, K, count] float32, token [B, K, count] int32)``; ``count`` is cut to the vocabulary.
         """
-        return top_log_probs(self._unembed(self._hidden), min(count, self._vocab_size or count))
+        count = min(count, self._vocab_size or count)
+        return self._top(self._hidden, count) if self._top else top_log_probs(self._unembed(self._hidden), count)

@@ -158,7 +158,9 @@ def _step(module: nn.Module, params: Params, batch: Batch, method: Method) -> Ba
 
 def _outlook(module: nn.Module, params: Params, hidden: jax.Array) -> Outlook:
     unembed: Callable[..., Any] = partial(module.apply, {"params": params}, method="unembed")
-    return Outlook(hidden, unembed, module.config.vocab_size)
+    fused = module.config.kernels not in (None, "reference")
+    top: Callable[..., Any] | None = partial(module.apply, {"params": params}, method="top") if fused else None
+    return Outlook(hidden, unembed, module.config.vocab_size, top)
 
 
 def rooms(max_new_tokens: int) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ from jax import lax
 
 from pper_jax.models.layers import Int8Dense, ModelConfig
 from pper_jax.types import KVCache
+from pper_kernels.project_topk import project_top_log_probs
 
 _float32_dot = partial(lax.dot_general, preferred_element_type=jnp.float32)
 
@@ -80,6 +81,18 @@ class CausalLM(nn.Module):
             return logits if self.config.head_columns == self.config.vocab_size else jnp.where(exists, logits, -jnp.inf)
         embedding = self.token_embedding.embedding.astype(self.config.dtype)
         return jnp.einsum("...m,vm->...v", hidden, embedding, preferred_element_type=jnp.float32)
+
+    def top(self, hidden: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
+        """The ``count`` best tokens of hidden states ``[..., M]`` through ``config.kernels``, best first.
+
+        Returns ``(log-probability [..., count] float32, token [..., count] int32)``; logits are never held whole.
+        """
+        tied = self.config.tie_embeddings
+        table = self.token_embedding.embedding if tied else self.lm_head.variables["params"]["kernel"]
+        rows = hidden.reshape(-1, hidden.shape[-1])
+        found = project_top_log_probs(rows, table, count, transposed=tied, implementation=self.config.kernels)
+        logprob, token = (x.reshape(*hidden.shape[:-1], -1) for x in found)
+        return logprob, token
 
     def __call__(
         self,

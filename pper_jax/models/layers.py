@@ -53,7 +53,8 @@ class ModelConfig:
 
     ``family`` is a key of ``MODEL_FAMILIES``. ``attention_bias`` covers query, key, value and output projections;
     ``mlp_bias`` Llama's MLP (GPT-2's always has biases). ``dtype`` is the compute type (norms, softmax and logits stay
-    float32); parameters keep their own type.
+    float32); parameters keep their own type. ``kernels`` names the implementation (of ``pper_kernels``) of decode
+    attention and of the projection to the best tokens; None takes the best known for the platform.
     """
 
     family: str
@@ -75,6 +76,7 @@ class ModelConfig:
     dtype: Any = jnp.float32
     column_blocks: int = 1
     quantized: bool = False
+    kernels: str | None = None
 
     @property
     def head_columns(self) -> int:
@@ -205,7 +207,7 @@ class Attention(nn.Module):
             freqs = rotary_frequencies(cfg)
             query, key = rotate(query, positions, freqs), rotate(key, positions, freqs)
         if isinstance(cache, BeamLayerCache):
-            mixed, cache = _attend_beams(query, key, value, cache, mask, write_at)
+            mixed, cache = _attend_beams(query, key, value, cache, mask, write_at, cfg.kernels)
         else:
             if cache is not None:
                 cache = _write(cache, key, value, write_at)
@@ -224,7 +226,13 @@ def _write(cache: LayerCache, key: jax.Array, value: jax.Array, at: jax.Array | 
 
 
 def _attend_beams(
-    query: jax.Array, key: jax.Array, value: jax.Array, cache: BeamLayerCache, mask: BeamMask, at: jax.Array
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    cache: BeamLayerCache,
+    mask: BeamMask,
+    at: jax.Array,
+    kernels: str | None,
 ) -> tuple[jax.Array, BeamLayerCache]:
     """One query a beam, all ``[B, K, heads, D]``; this call's keys and values go to the slots from ``at [B]`` on first.
 
@@ -237,9 +245,8 @@ def _attend_beams(
         key=_write_rows(cache.key, key.transpose(0, 2, 3, 1), at, axis=2),
         value=_write_rows(cache.value, value.transpose(0, 2, 1, 3), at, axis=1),
     )
-    mixed = beam_attention(
-        query, cache.prompt_key, cache.prompt_value, cache.key, cache.value, mask.prompt, mask.generated
-    )
+    keys_and_values = cache.prompt_key, cache.prompt_value, cache.key, cache.value
+    mixed = beam_attention(query, *keys_and_values, mask.prompt, mask.generated, implementation=kernels)
     return mixed, cache
 
 

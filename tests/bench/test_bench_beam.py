@@ -114,7 +114,7 @@ def test_a_race_of_two_processes_from_the_command_line(tmp_path, capsys, monkeyp
     monkeypatch.setattr(machine, "SECONDS", 0.0)  # no more than three runs a rate
     out, plot = tmp_path / "race.json", tmp_path / "race.svg"
     options = ["--model", "tiny", "--prompts", "2", "--prompt-tokens", "3,5", "--max-new-tokens", "4", "--repeats", "1"]
-    assert main(["bench", "beam", *options, "--k", "2", "--runners", "gather,torch", "--out", str(out),
+    assert main(["bench", "beam", *options, "--k", "2", "--runners", "gather,torch,pper-kernels", "--out", str(out),
                  "--plot", str(plot)]) == 0  # fmt: skip
     result = json.loads(out.read_text())
     (found,) = result["races"]
@@ -128,6 +128,7 @@ def test_a_race_of_two_processes_from_the_command_line(tmp_path, capsys, monkeyp
     printed = capsys.readouterr().out
     assert "torch" in printed
     assert "WRONG" not in printed
+    assert "pper-kernels needs a GPU or a TPU" in printed
 
     assert plot.read_text() == plot_races(result["races"])
 

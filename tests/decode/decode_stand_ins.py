@@ -45,6 +45,7 @@ class TableConfig:
     head_dim: int = 1
     max_positions: int = 64
     dtype: Any = jnp.float32
+    kernels: str | None = None
 
 
 class TableLM(nn.Module):
