@@ -8,7 +8,20 @@ from __future__ import annotations
 from pper_jax.execution.cache import VerdictCache
 from pper_jax.execution.limits import Limits
 from pper_jax.execution.pool import Statistics, TestPool
+from pper_jax.execution.shard import merge_shards, shard
 from pper_jax.execution.ticket import Ticket
 from pper_jax.execution.verdict import STATUSES, Job, TestResult, Verdict
 
-__all__ = ["STATUSES", "Job", "Limits", "Statistics", "TestPool", "TestResult", "Ticket", "Verdict", "VerdictCache"]
+__all__ = [
+    "STATUSES",
+    "Job",
+    "Limits",
+    "Statistics",
+    "TestPool",
+    "TestResult",
+    "Ticket",
+    "Verdict",
+    "VerdictCache",
+    "merge_shards",
+    "shard",
+]

@@ -15,6 +15,7 @@ from typing import Any
 from pper_jax.execution import wire
 from pper_jax.execution.limits import Limits
 from pper_jax.execution.spawn import spawn
+from pper_jax.execution.ticket import Run
 from pper_jax.execution.verdict import TestResult
 
 START_SECONDS = 60.0
@@ -42,22 +43,27 @@ class Link:
         self.frames = wire.Frames(MESSAGE_LIMIT)
         self.isolation: tuple[str, ...] | None = None
         self.looked_at = False
-        self.runs: deque[Any] = deque()
+        self.runs: deque[Run] = deque()
         self.results: list[TestResult] = []
         self.expect_word()
 
-    def give(self, run: Any, message: bytes) -> None:
+    @property
+    def ready(self) -> bool:
+        """Whether work can be given: the socket holds it until the process is up."""
+        return True
+
+    def give(self, run: Run) -> None:
         """Send a job; raise WorkerLost."""
         if not self.runs:
             self.expect_word()
         self.runs.append(run)
         try:
             self.sock.settimeout(SEND_SECONDS)
-            self.sock.sendall(message)
+            self.sock.sendall(run.message)
         except OSError:
             raise WorkerLost from None
 
-    def receive(self) -> Iterator[tuple[Any, list[TestResult]]]:
+    def receive(self) -> Iterator[tuple[Run, list[TestResult]]]:
         """Take in what the worker sent; yield each run that is done, with its results. Raises WorkerLost."""
         try:
             data = self.sock.recv(1 << 16)
@@ -86,6 +92,10 @@ class Link:
         """A worker that works says something within the time of loading a program twice, a test, and its own work."""
         start = START_SECONDS if self.isolation is None else 0.0
         self.silent_until = time.monotonic() + self.limits.silence_s + SILENCE_SECONDS + start
+
+    def why_it_ended(self) -> str:
+        """Return what is known of a process that never started."""
+        return f"exit status {self.process.poll()}, and its message is on standard error"
 
     def ask_to_end(self) -> None:
         """Close the socket, on which the worker ends its zygote and itself."""

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Literal
+from typing import Any, Literal
 
 from pper_jax.errors import RunFailure, UserError
 from pper_jax.execution import wire
@@ -110,7 +110,7 @@ class TestPool:
             self.cache = cache if isinstance(cache, VerdictCache) else VerdictCache(cache)
         self._rules = rules_key(self.limits, compare, stop, isolation)
         self._wanted = workers
-        self._workers: list[Link] = []
+        self._workers: list[Any] = []  # Link, or what does the same
         self._waiting: deque[Run] = deque()
         self._shared: dict[str, Run] = {}  # runs that wait or are under way
         self._lifeline: tuple[int, int] | None = None
@@ -300,18 +300,19 @@ class TestPool:
             for worker in list(self._workers):
                 if depth == 2 and (len(self._waiting) <= 2 * self._wanted or worker.isolation is None):
                     continue
-                if not self._waiting or len(worker.runs) >= depth:
+                if not self._waiting or len(worker.runs) >= depth or not worker.ready:
                     continue
                 run = self._waiting[0]
                 if worker.runs and len(run.message) + len(worker.runs[0].message) > AHEAD_BYTES:
                     continue
                 self._waiting.popleft()
                 try:
-                    worker.give(run, run.message)
+                    worker.give(run)
                 except WorkerLost:
                     self._bury(worker)
 
-    def _news(self, seconds: float) -> list[Link]:
+    def _news(self, seconds: float) -> list[Any]:
+        """Return the workers that have something to say."""
         poll = select.poll()
         by_fd = {worker.sock.fileno(): worker for worker in self._workers}
         for fd in by_fd:
@@ -376,7 +377,7 @@ class TestPool:
             self._replace(worker, lost=True)
             self._settle(run, Verdict(tuple(results)), kept=False)
 
-    def _bury(self, worker: Link) -> None:
+    def _bury(self, worker: Any) -> None:
         """Replace a dead worker; run its job again, or give it up after the third death.
 
         One retry too many costs little; one too few, and two strokes of bad luck would go down as a verdict.
@@ -384,8 +385,7 @@ class TestPool:
         started = worker.isolation is not None
         self._failed_starts = 0 if started else self._failed_starts + 1
         if self._failed_starts > FAILED_STARTS:
-            code = worker.process.poll()
-            raise RunFailure(f"Test workers end while they start (exit status {code}); their message is on stderr.")
+            raise RunFailure(f"Test workers end while they start: {worker.why_it_ended()}.")
         run = worker.runs[0] if worker.runs else None
         results = worker.results
         self._replace(worker, lost=True)
@@ -410,10 +410,13 @@ class TestPool:
             raise RunFailure("The pool is closed: use it inside its `with` block.")
 
     def _start_worker(self) -> None:
-        assert self._lifeline is not None
-        self._workers.append(Link(self.limits, self.compare, self._lifeline[1]))
+        self._workers.append(self._new_link())
 
-    def _replace(self, worker: Link, lost: bool = False) -> None:
+    def _new_link(self) -> Any:
+        assert self._lifeline is not None
+        return Link(self.limits, self.compare, self._lifeline[1])
+
+    def _replace(self, worker: Any, lost: bool = False) -> None:
         """Start another worker in the place of this one; what it was to run next waits again."""
         self.statistics.workers_lost += lost
         for run in reversed(list(worker.runs)[1:]):
