@@ -76,9 +76,9 @@ def _sample(args: argparse.Namespace) -> int:
 
 
 def _pool(args: argparse.Namespace) -> Any:
-    from pper_jax.execution import Limits, TestPool
+    from pper_jax.execution import Limits, pool_class
 
-    return TestPool(
+    return pool_class("ray" if args.ray else "local")(
         args.workers,
         Limits(timeout_s=args.timeout, memory_mb=args.memory_mb),
         args.compare,
@@ -257,6 +257,8 @@ def _test_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--isolation", choices=("program", "batch"), default="program", help=about)
     about = "refuse to test on a machine that lacks too many layers of isolation"
     parser.add_argument("--require-isolation", choices=("strong",), help=about)
+    about = "spread the workers over a Ray cluster: the one RAY_ADDRESS names, else a local one"
+    parser.add_argument("--ray", action="store_true", help=about)
     parser.add_argument("--cache", metavar="DIR", help="keep verdicts here, for programs that come again")
 
 

@@ -70,7 +70,8 @@ class ExecutionSection:
     """Test pool (phase T). Times in seconds of CPU a test, memory in MiB a program.
 
     ``isolation: batch`` lets some programs share a process, which is faster, but they could disturb each other.
-    ``require_isolation: strong`` refuses a machine that lacks too many layers of isolation.
+    ``require_isolation: strong`` refuses a machine that lacks too many layers of isolation. ``backend: ray`` spreads
+    the workers over a Ray cluster.
     """
 
     workers: int = 2
@@ -79,6 +80,7 @@ class ExecutionSection:
     compare: Literal["strict", "official"] = "strict"
     isolation: Literal["program", "batch"] = "program"
     require_isolation: Literal["strong"] | None = None
+    backend: Literal["local", "ray"] = "local"
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from pper_jax.checkpoint import Checkpoints
 from pper_jax.config import RunConfig, TaskSetConfig
 from pper_jax.decode import BeamConfig
 from pper_jax.errors import UserError
-from pper_jax.execution import Limits, TestPool
+from pper_jax.execution import Limits, pool_class
 from pper_jax.learn import draw_reason, make_learn_step, replay_config, replay_items
 from pper_jax.metrics import MetricsWriter, Progress
 from pper_jax.models import load_model, resolve_model, save_model
@@ -111,7 +111,7 @@ class Run:
         self.metrics = MetricsWriter(
             self.folder.metrics, tensorboard=self.folder.path / "tensorboard" if self.config.tensorboard else None
         )
-        self.pool = TestPool(
+        self.pool = pool_class(self.config.execution.backend)(
             workers=self.config.execution.workers,
             limits=limits,
             compare=self.config.execution.compare,

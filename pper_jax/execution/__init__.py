@@ -23,5 +23,15 @@ __all__ = [
     "Verdict",
     "VerdictCache",
     "merge_shards",
+    "pool_class",
     "shard",
 ]
+
+
+def pool_class(backend: str) -> type[TestPool]:
+    """Return the class of pools of a backend, ``"local"`` or ``"ray"``."""
+    if backend == "ray":
+        from pper_jax.execution.ray_pool import RayTestPool
+
+        return RayTestPool
+    return TestPool

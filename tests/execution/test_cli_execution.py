@@ -1,0 +1,109 @@
+"""`pper test` and `pper doctor` on what can go wrong: faults of ours are loud, lesser isolation is said or refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pper_jax.cli import main
+from pper_jax.doctor import walls_text
+from pper_jax.execution.layers import LAYERS
+
+TASK = {"task_id": "t/1", "prompt": "def f(x):\n", "tests": {"kind": "asserts", "asserts": ["assert f(1) == 2"]}}
+RIGHT = {"task_id": "t/1", "completion": "    return x + 1\n"}
+WRONG = {"task_id": "t/1", "completion": "    return x\n"}
+
+
+def write(path: Path, *rows: dict[str, Any]) -> str:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def arguments(folder: Path, task: dict[str, Any], *samples: dict[str, Any]) -> list[str]:
+    tasks, programs = write(folder / "tasks.jsonl", task), write(folder / "samples.jsonl", *samples)
+    return ["test", "--tasks", tasks, "--samples", programs, "--out", str(folder / "out.jsonl")]
+
+
+def rows(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "out.jsonl").read_text().splitlines()]
+
+
+def test_programs_that_could_not_be_judged_are_said_and_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    odd = {"task_id": "t/2", "prompt": "", "tests": {"kind": "asserts", "asserts": ["assert f(lambda: 1) == 2"]}}
+    argv = arguments(tmp_path, TASK, RIGHT, WRONG, {"task_id": "t/2", "completion": "def f(x): return 2"})
+    write(tmp_path / "tasks.jsonl", TASK, odd)
+    assert main(argv) == 0
+    shown = capsys.readouterr()
+    assert "warning: 1 of 3 programs could not be judged" in shown.err
+    assert "t/2" in shown.err
+    assert "mean pass rate 50.0 % of the 2 that could be judged" in shown.out
+    assert "1 infrastructure" in shown.out
+    assert [row["status"] for row in rows(tmp_path)] == ["pass", "fail", "infrastructure"]
+
+
+def test_nothing_is_said_where_all_were_judged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*arguments(tmp_path, TASK, RIGHT, WRONG), "--isolation", "batch"]) == 0
+    shown = capsys.readouterr()
+    assert "warning" not in shown.err
+    assert "judged" not in shown.out
+
+
+def test_a_cache_folder_serves_the_next_call(tmp_path: Path) -> None:
+    argv = [*arguments(tmp_path, TASK, RIGHT, WRONG), "--cache", str(tmp_path / "kept")]
+    assert main(argv) == 0
+    first = rows(tmp_path)
+    (tmp_path / "out.jsonl").unlink()
+    assert main(argv) == 0
+    assert rows(tmp_path) == first  # the seconds too: they were not run again
+    assert len(list((tmp_path / "kept").rglob("*.json"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("task", "samples", "options", "words"),
+    [
+        (TASK | {"tests": {"kind": "asserts", "asserts": []}}, [RIGHT], [], "line 1 (t/1) has no tests"),
+        (TASK | {"tests": {"kind": "odd"}}, [RIGHT], [], "unknown kind 'odd'"),
+        (TASK, [RIGHT, RIGHT | {"task_id": "t/9"}], [], "line 2 is for task t/9"),
+        (TASK, [RIGHT], ["--timeout", "-1"], "limits.timeout_s is -1.0"),
+        (TASK, [RIGHT], ["--memory-mb", "1"], "limits.memory_mb is 1"),
+    ],
+)
+def test_bad_input_is_one_sentence_before_anything_runs(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    task: dict[str, Any],
+    samples: list[dict[str, Any]],
+    options: list[str],
+    words: str,
+) -> None:
+    assert main([*arguments(tmp_path, task, *samples), *options]) == 2
+    message = capsys.readouterr().err
+    assert words in message
+    assert message.count("\n") == 1
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_no_workers_is_wrong_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([*arguments(tmp_path, TASK, RIGHT), "--workers", "0"])
+    assert caught.value.code == 2
+    assert "--workers: '0' is not a positive whole number" in capsys.readouterr().err
+
+
+def test_a_lesser_machine_is_refused_on_demand_and_described_by_doctor(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PPER_EXECUTION_WITHOUT", "seccomp,landlock")
+    assert main([*arguments(tmp_path, TASK, RIGHT), "--require-isolation", "strong"]) == 1
+    message = capsys.readouterr().err
+    assert "this machine lacks" in message
+    assert message.count("\n") == 1
+    text = walls_text()
+    assert "NOT strong" in text
+    for name in ("seccomp", "landlock"):
+        assert f"missing layer {name}: {LAYERS[name]}" in text
