@@ -95,6 +95,14 @@ def test_cancelling_stops_the_program() -> None:
         assert (pool.statistics.cancelled, pool.statistics.executions, pool.statistics.workers_lost) == (2, 2, 0)
 
 
+def test_a_cancelled_ticket_is_no_verdict(pool: TestPool) -> None:
+    ticket = pool.submit(HANGING)
+    ticket.cancel()
+    with pytest.raises(RunFailure, match="cancelled"):
+        list(pool.as_completed([good(200), ticket]))
+    assert pool.run([good(201)])[0].status == "pass"
+
+
 def test_cancelling_one_of_two_alike_leaves_the_other() -> None:
     with TestPool(workers=1, limits=LIMITS) as pool:
         first, second = pool.submit(good(1)), pool.submit(good(1))
