@@ -77,3 +77,13 @@ def test_kinds_may_be_mixed() -> None:
     with TestPool(workers=1, limits=LIMITS, isolation="batch", cache=False) as pool:
         verdicts = pool.run([jobs[0], script, jobs[1], answer, check, script, jobs[2], answer])
     assert [verdict.status for verdict in verdicts] == ["pass"] * 8
+
+
+@pytest.mark.parametrize("isolation", ["program", "batch"])
+def test_random_numbers_are_the_same_for_every_program_and_worker(isolation: str) -> None:
+    tests = {"kind": "call", "fn_name": "f", "cases": [{"args": [], "expected": -1}]}
+    jobs = [Job(f"import random\ndef f(): return random.random()  # {number}", tests) for number in range(12)]
+    with TestPool(workers=2, isolation=isolation) as pool:
+        said = {verdict.tests[0].detail for verdict in pool.run(jobs)}
+    assert len(said) == 1
+    assert "expected -1" in str(said)
