@@ -105,7 +105,9 @@ def test_file(tasks: Sequence[Task], samples_path: Path, out: Path, pool: TestPo
     out.parent.mkdir(parents=True, exist_ok=True)
     forget_if_complete(out, set(range(len(samples))), "sample")
     with pool:
-        return summarise_verdicts(run_tests(pool, tasks, samples, out))
+        line = summarise_verdicts(run_tests(pool, tasks, samples, out))
+    known = pool.statistics.shared + pool.statistics.from_cache
+    return line + (f"; {known} verdicts were known from the same program and tests" if known else "")
 
 
 def score_file(model: LanguageModel, tasks: Sequence[Task], samples_path: Path, out: Path, batch_size: int = 8) -> int:

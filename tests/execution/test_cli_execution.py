@@ -51,6 +51,13 @@ def test_nothing_is_said_where_all_were_judged(tmp_path: Path, capsys: pytest.Ca
     shown = capsys.readouterr()
     assert "warning" not in shown.err
     assert "judged" not in shown.out
+    assert "known" not in shown.out
+
+
+def test_programs_that_come_again_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments(tmp_path, TASK, RIGHT, WRONG, RIGHT, RIGHT)) == 0
+    assert "2 verdicts were known from the same program and tests" in capsys.readouterr().out
+    assert [row["status"] for row in rows(tmp_path)] == ["pass", "fail", "pass", "pass"]
 
 
 def test_a_cache_folder_serves_the_next_call(tmp_path: Path) -> None:
