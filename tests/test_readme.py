@@ -20,6 +20,14 @@ def test_the_python_example_runs_and_finds_a_right_program(readme, capsys):
     assert "pass 1.0" in lines
 
 
+def test_the_example_of_the_pool_finds_the_program_that_passes(readme, capsys):
+    block = re.findall(r"```python\n(.*?)```", readme, re.S)[1]
+    exec(compile(block, "README.md", "exec"), {"__name__": "readme"})
+    *verdicts, statistics = capsys.readouterr().out.splitlines()
+    assert sorted(verdicts) == ["0 fail 0.0", "1 fail 0.0", "2 pass 1.0", "3 fail 0.0"]
+    assert "executions=4" in statistics
+
+
 def test_every_command_in_the_readme_parses(readme):
     commands = [c for c in re.findall(r"`(pper [^`]+)`", readme) if "..." not in c]
     assert len(commands) > 15
