@@ -4,7 +4,7 @@ It takes jobs from the pool one at a time and sends each test's result. Its code
 tests, under an alarm; should that not be enough, the pool ends the whole worker. A job says how it is to be run::
 
     {"program": source, "tests": object, "entry_point": name or None, "count": how many tests,
-     "isolation": "program" (a child of its own, the default) | "batch" (up to eight programs share one),
+     "isolation": "program" (a child of its own, the default) | "batch" (up to 24 programs share one),
      "stop": "all" (the default) | "first_failure" (tests after one that is not passed are not run)}
 """
 
@@ -30,7 +30,7 @@ from pper_jax.execution.session import Session, limit_own_memory, run_script
 Result = tuple[str, float, str | None]
 MESSAGE_LIMIT = 1 << 30
 PLANS_KEPT = 256
-BATCH_SIZE = 8
+BATCH_SIZE = 24
 # What a program in a shared child may owe to those before it: it is then run again in a child of its own.
 DOUBTFUL = frozenset({"crash", "timeout", "memory", "output_limit"})
 

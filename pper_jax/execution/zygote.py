@@ -35,7 +35,7 @@ PRELOAD = ("bisect", "collections", "copy", "datetime", "functools", "heapq", "i
 PRELOAD_MORE = ("re", "string", "threading", "typing")
 CHANNEL, STDIN, STDOUT = 3, 4, 5  # descriptors of a child; the zygote's own lie beyond them
 OWN = 10
-SHARED_BY = 8  # programs that may share a child, whose CPU time the kernel adds up
+SHARED_BY = 24  # programs that may share a child, whose CPU time the kernel adds up
 
 
 def main() -> None:

@@ -11,10 +11,10 @@ GOOD = "def f(x): return x + 1"
 LIMITS = Limits(timeout_s=0.5, wall_s=2.0, memory_mb=256)
 
 
-@pytest.mark.parametrize(("isolation", "children"), [("program", 24), ("batch", 3)])
+@pytest.mark.parametrize(("isolation", "children"), [("program", 50), ("batch", 3)])
 def test_how_many_children_programs_take(isolation: str, children: int) -> None:
     tests = {"kind": "call", "fn_name": "f", "cases": [{"args": [], "expected": -1}]}
-    jobs = [Job(f"import os\ndef f(): return os.getpid()  # {number}", tests) for number in range(24)]
+    jobs = [Job(f"import os\ndef f(): return os.getpid()  # {number}", tests) for number in range(50)]
     with TestPool(workers=1, isolation=isolation) as pool:
         said = [verdict.tests[0].detail for verdict in pool.run(jobs)]  # "returned <pid>, expected -1"
     assert len(set(said)) == children
