@@ -64,6 +64,7 @@ def _draws_of(folder: RunFolder, program: int) -> str:
         lines += [
             f"{file.stem}, step {row['step']}: rank {row['rank']}, P2Value {row['p2value']:.4g} (possibility "
             f"{row['possibility']:.4g}, pass rate {row['pass_rate']:.2f}), probability {row['probability']:.3g} a draw"
+            + (f", drawn {row['times_drawn']} times before" if "times_drawn" in row else "")
             for row in read_jsonl(file, torn_ok=True)
             if row["program"] == program
         ]

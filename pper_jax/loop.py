@@ -353,6 +353,7 @@ class Run:
                         "p2value": float(draw.p2value[row]),
                         "rank": int(draw.rank[row]),
                         "probability": float(draw.probability[row]),
+                        "times_drawn": int(draw.times_drawn[row]),
                     }
                     for row in range(len(programs))
                 ],

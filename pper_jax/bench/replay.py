@@ -189,7 +189,7 @@ def chi_square(sampler: Sampler, priorities: np.ndarray, draws: float) -> float:
     while made < draws:
         drawn, size = [], 0
         while size < min(draws, priorities.size):  # counting costs as much as there are leaves
-            drawn.append(np.asarray(sampler.draw()))
+            drawn.append(np.array(sampler.draw()))  # a copy: cpprb writes each batch into the same memory
             size += drawn[-1].size
         counts += np.bincount(np.concatenate(drawn), minlength=priorities.size)[: priorities.size]
         made += size

@@ -167,6 +167,7 @@ class Draw:
         p2value: float32.
         log_possibility: float32.
         pass_rate: float32.
+        times_drawn: int32, how often it had been drawn before this batch.
     """
 
     indices: jax.Array
@@ -176,6 +177,7 @@ class Draw:
     p2value: jax.Array
     log_possibility: jax.Array
     pass_rate: jax.Array
+    times_drawn: jax.Array
 
 
 def init(config: ReplayConfig) -> ReplayState:
@@ -342,6 +344,7 @@ def sample(state: ReplayState, key: jax.Array, n: int, config: ReplayConfig) -> 
         p2value=jnp.exp(state.log_p2value[slots]),
         log_possibility=state.log_possibility[slots],
         pass_rate=state.items.pass_rate[slots],
+        times_drawn=state.times_drawn[slots],
     )
     times_drawn = state.times_drawn.at[slots].add(drawn.astype(jnp.int32))
     return replace(state, times_drawn=times_drawn), draw

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -52,3 +53,8 @@ def chi_square_deviates(counts: np.ndarray, probabilities: np.ndarray) -> float:
     statistic = np.sum((counts - expected) ** 2 / expected)
     spread = 2 / (9 * freedom)
     return float(((statistic / freedom) ** (1 / 3) - (1 - spread)) / np.sqrt(spread))
+
+
+def p_value(counts: np.ndarray, probabilities: np.ndarray) -> float:
+    """Of the chi-square test (Wilson-Hilferty): the chance that sound draws are as far off as these."""
+    return 0.5 * math.erfc(chi_square_deviates(counts, probabilities) / math.sqrt(2))

@@ -52,6 +52,19 @@ def test_ratios_are_theirs_over_ours_where_both_were_timed():
     assert bench.ratios(rows, "theirs", "sample", "ours") == [3.0]
 
 
+def test_chi_square_counts_every_batch_of_a_sampler_that_reuses_its_memory():
+    leaves, rng = np.ones(40, np.float32), np.random.default_rng(0)
+
+    class Reusing:
+        batch = np.zeros(8, np.int64)
+
+        def draw(self):
+            self.batch[:] = rng.integers(0, 40, 8)
+            return self.batch
+
+    assert bench.chi_square(Reusing(), leaves, 40_000) == pytest.approx(1, abs=4 * np.sqrt(2 / 39))
+
+
 def test_chi_square_tells_a_wrong_sampler_from_a_right_one():
     leaves = np.arange(1, 41, dtype=np.float32)
 

@@ -1,5 +1,6 @@
 """How exact the draws are, what a spoilt tree recovers from, and what the compiled program does not do."""
 
+import math
 import re
 from functools import partial
 
@@ -70,6 +71,7 @@ def test_twenty_small_sets_of_priorities_and_one_probability_that_is_two_percent
         wrong = np.array([1.02 * p[0], 1 - 1.02 * p[0]])
         spoilt.append(chi_square_deviates(np.array([found[0], found[1:].sum()]), wrong))
         assert chi_square_deviates(found[1:], p[1:] / p[1:].sum()) < 4
+    print(f"{target}: p-values", *(f"{0.5 * math.erfc(x / math.sqrt(2)):.2f}" for x in sorted(deviates)))
     assert max(deviates) < 3.5
     assert min(spoilt) > 3.5
 
