@@ -24,8 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from pper_jax.errors import UserError
-from pper_jax.execution import wire
+from pper_jax.execution import values, wire
 from pper_jax.execution.limits import Limits
+from pper_jax.execution.spawn import packages
 from pper_jax.execution.verdict import STATUSES, Job, TestResult, Verdict
 
 ENTRIES = 8192
@@ -43,7 +44,7 @@ def harness_version() -> str:
 
 def rules_key(limits: Limits, compare: str, stop: str, isolation: str) -> str:
     """Return the part of the key that all jobs of a pool share."""
-    return wire.to_json([harness_version(), asdict(limits), compare, stop, isolation])
+    return wire.to_json([harness_version(), packages(), asdict(limits), compare, stop, isolation])
 
 
 def verdict_key(rules: str, job: Job, tests: Any) -> str:
@@ -130,6 +131,6 @@ def _write(path: Path, verdict: Verdict) -> None:
 def plain_tests(tests: Mapping[str, Any]) -> Any:
     """Return a task's tests as they go over the wire; raise UserError where they hold more than plain data."""
     try:
-        return wire.encode({key: tests[key] for key in tests})
-    except wire.NotPlain as error:
+        return values.encode({key: tests[key] for key in tests})
+    except values.NotPlain as error:
         raise UserError(f"the tests hold {error}: use numbers, text, lists and objects.") from None

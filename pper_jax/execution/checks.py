@@ -1,10 +1,10 @@
 """What a task's tests ask, as small objects that run on the trusted side.
 
 Where an expected value is, the program is not: literal ``assert f(1) == 2`` becomes a call whose result is compared
-here; every other assert, and every check, is run here as code, with a Remote (see ``session``) in the place of each
-function or class of the program that it names. So a test may build objects of the program's classes, hand them back,
-read and set their attributes. No assert runs inside the sandbox; what cannot be done this way (handing one of the
-test's own functions or objects to the program) gets ``infrastructure``: a limit of ours, not the program's fault.
+here; every other assert, and every check, is run here as code, in which the program's functions, classes and objects
+are stand-ins (see ``standins``). So a test may build objects of the program's classes, hand over functions of its own,
+read and set attributes. What passes here is confirmed (see ``worker``): the same code runs once more where the program
+is, in its names, as the interpreter would run both in one file; what fails there failed.
 
 The code of the tests is trusted: it comes with the task. One exception is the test's own doing: a check that compares
 by a helper of the program (``is_same_list(candidate(x), list_node([1]))``) hands that helper both sides and believes
@@ -16,21 +16,29 @@ from __future__ import annotations
 import ast
 import builtins
 import importlib
+import marshal
 import random
+import sys
+from binascii import b2a_base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import CodeType
 from typing import Any
 
-from pper_jax.execution import wire
+from pper_jax.execution import values
 from pper_jax.execution.compare import answers_match, results_match
-from pper_jax.execution.session import Session, packed_call
+from pper_jax.execution.server import ChildLost, ZygoteLost
+from pper_jax.execution.session import TESTS, HarnessFault, Session, packed_call
 
 MODULES = {"array", "bisect", "cmath", "collections", "copy", "datetime", "decimal", "fractions", "functools", "heapq"}
 MODULES |= {"itertools", "json", "math", "operator", "random", "re", "statistics", "string", "sys", "time", "typing"}
 CLASSES = {"Counter": "collections", "OrderedDict": "collections", "defaultdict": "collections", "Decimal": "decimal"}
 CLASSES |= {"Fraction": "fractions"}
 Outcome = tuple[str, str | None]
+
+
+class TrustedTimeout(BaseException):
+    """The trusted side itself took too long over an answer."""
 
 
 @dataclass(frozen=True)
@@ -41,76 +49,74 @@ class CallTest:
     arguments: Sequence[Any]
     named: Mapping[str, Any]
     expected: Any
-    packed: str | None = field(init=False)  # the call as it is sent; None where the arguments are no plain data
+    native: str | None = None  # the code of the test, where it is one of several that may need to be confirmed
+    packed: str = field(init=False)  # the call as it is sent
 
     def __post_init__(self) -> None:
-        try:
-            packed = packed_call(self.function, self.arguments, self.named)
-        except wire.NotPlain:
-            packed = None
-        object.__setattr__(self, "packed", packed)
+        object.__setattr__(self, "packed", packed_call(self.function, self.arguments, self.named))
 
     def run(self, session: Session, compare: str, ahead: Sequence[str] = ()) -> Outcome:
-        """Return the status and the reason; ``ahead``: the calls of the tests that follow, to be sent with this one."""
+        """Return the status and the reason; ``ahead``: the calls of the tests that follow, to be sent with this one.
+
+        ``compare`` is the rule for the kind ``call``; a literal assert compares as Python does.
+        """
         try:
-            if self.packed is None:
-                result = session.call(self.function, self.arguments, self.named)
-            else:
-                result = session.ask(self.packed, ahead)
-        except Exception as error:
+            result = session.call_plainly(self.packed, ahead)
+            if results_match(result, self.expected, "strict" if self.native else compare):
+                return "pass", None
+        except BaseException as error:
             return explain(error, session)
-        if results_match(result, self.expected, compare):
-            return "pass", None
         return "fail", f"returned {shorten(result)}, expected {shorten(self.expected)}"
 
 
 @dataclass(frozen=True)
 class CodeTest:
-    """Run the code of a test here, with proxies for what it names of the program."""
+    """Run the code of a test here, with stand-ins for what it names of the program."""
 
     code: CodeType
-    names: tuple[str, ...]
+    native: str  # the same, as the program's process takes it
+    names: frozenset[str]  # that may be the program's
     setup: CodeType | None = None
+    native_setup: str | None = None
     entry_point: str | None = None
 
     def run(self, session: Session, compare: str, ahead: Sequence[str] = ()) -> Outcome:
         """Return the status and the reason. One session's tests share their names, and ``setup`` runs once."""
         try:
             if not session.names:
-                session.names = self.environment(session)
+                session.names = Names(session, self.names, self.entry_point)
                 if self.setup is not None:
                     exec(self.setup, session.names)
             random.seed(0)
             exec(self.code, session.names)
-        except Exception as error:
+        except BaseException as error:
             return explain(error, session)
         return "pass", None
 
-    def environment(self, session: Session) -> dict[str, Any]:
-        """Return the names that the code starts with: modules, then those of the program, then ``candidate``."""
-        names: dict[str, Any] = {"__name__": "tests", "__builtins__": builtins}
-        wanted = [name for name in self.names if name == self.entry_point or not trusted(name)]
-        names |= {name: trusted_value(name) for name in self.names if name not in wanted}
-        own = [name for name in wanted if name != self.entry_point or not name.isidentifier()]
-        found = session.request("names", own) if own else {}
-        names |= {name: found[name] for name in wanted if name in found} if isinstance(found, dict) else {}
-        if self.entry_point is not None:
-            names["candidate"] = Function(session, self.entry_point)
-            if self.entry_point.isidentifier():
-                names[self.entry_point] = names["candidate"]
-        return names
 
+class Names(dict[str, Any]):
+    """The names that the code of tests finds: its own, then those of the program, as they are at the moment.
 
-@dataclass(frozen=True)
-class Function:
-    """A function of the program, called by name, so that a missing one is an error of the call."""
+    What neither has may be a module or class of the standard library that tests are used to find (see MODULES).
+    """
 
-    session: Session
-    name: str
+    def __init__(self, session: Session, asked: frozenset[str], entry_point: str | None) -> None:
+        super().__init__(__name__=TESTS, __builtins__=builtins)
+        self.session, self.asked, self.entry_point = session, asked, entry_point
 
-    def __call__(self, *arguments: Any, **named: Any) -> Any:
-        """Call it in the sandbox; arguments are left as the call left them."""
-        return self.session.call(self.name, arguments, named, changes=True)
+    def __missing__(self, name: str) -> Any:
+        if name == "candidate" and self.entry_point is not None:
+            self[name] = self.session.ask("name", self.entry_point)
+            return self[name]
+        if name in self.asked:
+            try:
+                return self.session.ask("name", name)
+            except NameError:
+                self.session.raised = None
+        if not trusted(name):
+            raise KeyError(name)
+        self[name] = trusted_value(name)
+        return self[name]
 
 
 @dataclass(frozen=True)
@@ -135,24 +141,30 @@ class AnswerTest:
 Test = CallTest | CodeTest | StdioTest | AnswerTest
 
 
-def explain(error: Exception, session: Session) -> Outcome:
-    """Return the status of a test that ended by an exception, and the reason."""
+def explain(error: BaseException, session: Session) -> Outcome:
+    """Return the status of a test that ended by an exception, and the reason; raise what only the worker may handle."""
+    if isinstance(error, ChildLost | ZygoteLost | TrustedTimeout | HarnessFault):
+        raise error
     if session.raised is error:
-        return ("memory" if isinstance(error, MemoryError) else "error"), str(error)
+        return ("memory" if isinstance(error, MemoryError) else "error"), session.told
     if isinstance(error, AssertionError):
         return "fail", shorten(error) if error.args else None
-    if isinstance(error, wire.NotPlain):
-        return "infrastructure", str(error)
-    return "error", f"{type(error).__name__}: {error}"[:300]
+    if isinstance(error, RecursionError | MemoryError):
+        return "error", f"{type(error).__name__} while the answer was checked"
+    return "error", f"{type(error).__name__}: {shorten(error, 300)}"
 
 
-def shorten(value: Any) -> str:
-    """Return a value's repr, cut to 120 characters."""
+def shorten(value: Any, length: int = 120) -> str:
+    """Return a value's repr, or an exception's text, cut to a length."""
+    before = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(sys.int_info.default_max_str_digits)
     try:
-        text = str(value) if isinstance(value, Exception) else repr(value)
-    except (ValueError, RecursionError):  # an int beyond the digits that Python prints
+        text = str(value) if isinstance(value, BaseException) else repr(value)
+    except (Exception, ChildLost, HarnessFault):  # an int of too many digits, an object whose process is gone
         text = f"a {type(value).__name__}"
-    return text if len(text) <= 120 else text[:117] + "..."
+    finally:
+        sys.set_int_max_str_digits(before)
+    return text if len(text) <= length else text[: length - 3] + "..."
 
 
 def trusted(name: str) -> bool:
@@ -177,9 +189,14 @@ def plan(tests: Mapping[str, Any], entry_point: str | None) -> list[Test]:
         return [AnswerTest(tests["expected"])]
     if kind == "check":
         code = compile(tests["code"] + "\n\ncheck(candidate)\n", "<check>", "exec", dont_inherit=True)
-        names = free_names([ast.parse(tests["code"])])
-        return [CodeTest(code, tuple(sorted(names)), None, entry_point)]
+        names = frozenset(name for name in free_names([ast.parse(tests["code"])]) if not trusted(name))
+        return [CodeTest(code, packed_code(code), names | {entry_point or ""}, None, None, entry_point)]
     return _plan_asserts(tests, entry_point)
+
+
+def packed_code(code: CodeType) -> str:
+    """Return code as the program's process takes it."""
+    return b2a_base64(marshal.dumps(code), newline=False).decode("ascii")
 
 
 def as_text(lines: str | Sequence[str]) -> str:
@@ -192,21 +209,34 @@ def _plan_asserts(tests: Mapping[str, Any], entry_point: str | None) -> list[Tes
     texts = [text.replace("\r\n", "\n").strip() for text in tests["asserts"]]
     trees = [ast.parse(text) for text in texts]
     setup_tree = ast.parse(setup)
-    names = free_names([setup_tree, *trees])
-    if entry_point is None and not any(name for name in names if not trusted(name)):
-        names |= {call.func.id for tree in trees if (call := tested_call(tree)) and isinstance(call.func, ast.Name)}
-    elif entry_point is not None and entry_point.isidentifier():
-        names |= {entry_point}
+    tested = set() if entry_point else {name for tree in trees if (name := tested_name(tree)) is not None}
+    names = {name for name in free_names([setup_tree, *trees]) if not trusted(name)} | tested | {entry_point or ""}
     setup_code = compile(setup_tree, "<setup>", "exec", dont_inherit=True) if setup.strip() else None
+    native_setup = None if setup_code is None else packed_code(setup_code)
     planned: list[Test] = []
     for text, tree in zip(texts, trees, strict=True):
-        literal = as_call(tree, names | {"candidate"}, entry_point)
-        if literal is not None and setup_code is None:
-            planned.append(literal)
-        else:
-            code = compile(text, "<assert>", "exec", dont_inherit=True)
-            planned.append(CodeTest(code, tuple(sorted(names)), setup_code, entry_point))
+        code = compile(text, "<assert>", "exec", dont_inherit=True)
+        literal = as_call(tree, names | {"candidate"}, entry_point, packed_code(code)) if setup_code is None else None
+        own = CodeTest(code, packed_code(code), frozenset(names), setup_code, native_setup, entry_point)
+        planned.append(literal or own)
     return planned
+
+
+def tested_name(tree: ast.Module) -> str | None:
+    """Return the function that an assert tests, which may be named like a builtin or a module.
+
+    That is one that it calls with literals, on the left of a comparison. Where a test means the builtin itself, it gives
+    it what the program gave.
+    """
+    call = tested_call(tree)
+    if call is None or not isinstance(call.func, ast.Name):
+        return None
+    try:
+        for argument in [*call.args, *(keyword.value for keyword in call.keywords)]:
+            ast.literal_eval(argument)
+    except (ValueError, TypeError):
+        return None
+    return call.func.id
 
 
 def tested_call(tree: ast.Module) -> ast.Call | None:
@@ -216,7 +246,7 @@ def tested_call(tree: ast.Module) -> ast.Call | None:
     return left if isinstance(left, ast.Call) else None
 
 
-def as_call(tree: ast.Module, names: set[str], entry_point: str | None) -> CallTest | None:
+def as_call(tree: ast.Module, names: set[str], entry_point: str | None, native: str) -> CallTest | None:
     """Return ``assert f(literals) == literal`` as a call, None for any other assert."""
     call = tested_call(tree)
     if call is None or not isinstance(call.func, ast.Name) or call.func.id not in names:
@@ -229,14 +259,14 @@ def as_call(tree: ast.Module, names: set[str], entry_point: str | None) -> CallT
         arguments = [ast.literal_eval(argument) for argument in call.args]
         named = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords if keyword.arg}
         expected = ast.literal_eval(test.comparators[0])
-    except (ValueError, TypeError):
-        return None
-    if len(named) != len(call.keywords):
-        return None
-    return CallTest(function, arguments, named, expected)
+        if len(named) == len(call.keywords):
+            return CallTest(function, arguments, named, expected, native)
+    except (ValueError, TypeError, values.NotPlain):
+        pass
+    return None
 
 
-def free_names(trees: Sequence[ast.Module]) -> set[str]:
+def free_names(trees: Sequence[ast.Module]) -> frozenset[str]:
     """Return the names that code reads but neither binds nor finds among the builtins."""
     read: set[str] = set()
     bound: set[str] = {"candidate"}
@@ -251,4 +281,4 @@ def free_names(trees: Sequence[ast.Module]) -> set[str]:
             bound.add((node.asname or node.name).split(".")[0])
         elif isinstance(node, ast.ExceptHandler) and node.name:
             bound.add(node.name)
-    return {name for name in read - bound if not hasattr(builtins, name)}
+    return frozenset(name for name in read - bound if not hasattr(builtins, name))

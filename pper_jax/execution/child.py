@@ -1,34 +1,38 @@
 """What runs inside the sandbox: the program, and a loop that calls its functions for the trusted side.
 
 Nothing here is a secret or a judgement: a program shares this process and may forge every word that is sent, but all
-it can say is which value a call gave. The requests, each but ``main`` answered by ``{"n": number, ...}``::
+it can say is which value a call gave. A request is ``[number, operation, heap, argument, ...]``, answered by ``{"n":
+number, ...}``; the number is one that nobody could foresee, so that no answer is taken for one to a later question.
+``heap`` is None, and the values are plain, or ``[[number to forget, ...], [entry, ...]]`` (see ``heap``)::
 
-    [number, "main", source]                   run a script, with the stdin and stdout that lie ready, and end
-    [number, "load", source]                   run a program's own code; it replaces the one before
-    [number, "names", [name, ...]]             which of the names are there, as values or kept objects
-    [number, "call", target, args, kwargs, m]  call a name or a kept object; with m, say how its arguments changed
-    [number, "get" | "set" | "list" | "bool" | "len" | "item", target, ...]   use a kept object
+    main  source path                    run a script, with the stdin and stdout sent along, and end
+    load  source name shared ask         run a program's own code; then say what the names in ``ask`` stand for
+    plain target arguments named         call a function, values in and out
+    name  target                         what a name stands for
+    test  code entry_point               run code of a test in the program's own names
+    call get set del op next copy signature   use an object (see ``standins.perform``)
+    reply value | error                  the answer to what this side asked about an object of the other
 
-This module and ``wire`` are loaded with a private copy of the builtins (see ``zygote``): programs that rebind builtins
-then break themselves only.
+This module and those that it imports are loaded with a private copy of the builtins (see ``zygote``): programs that
+rebind builtins then break themselves only.
 """
 
 from __future__ import annotations
 
-import atexit
 import builtins
 import random
 import sys
-import threading
-from collections.abc import Callable
-from posix import _exit, close, dup2, lseek, write
-from types import ModuleType, TracebackType
+from binascii import a2b_base64
+from marshal import loads
+from posix import _exit, close, dup2, read
 from typing import Any, NoReturn
 
-from pper_jax.execution.wire import HELLO, Frames, NotPlain, decode, encode, pack, read_message, write_message
+from pper_jax.execution import heap as heaps
+from pper_jax.execution import inside, script, standins, tame, values
+from pper_jax.execution.values import NotPlain, TooDeep
+from pper_jax.execution.wire import HELLO, Frames, frame, pack, read_message, to_json, write_all, write_message
 
 REQUEST_LIMIT = 1 << 28
-DETAIL_LENGTH = 300
 WARM_ROUNDS = 20
 WARM_PROGRAM = """
 import math
@@ -41,27 +45,24 @@ def f(xs: List[int]) -> List[int]:
         total[x] = total.get(x, 0) + i * 2 // 1 - 1 % 2
     return sorted([k for k in total if k > 0 and not (k == 3 or k is None)] + [len(str(x)) for x in xs[:2]])
 """
-MUTABLE = (list, dict, set, tuple)
 RECURSION_LIMIT = sys.getrecursionlimit()
 STREAMS = sys.stdin, sys.stdout, sys.stderr
 
 
-def run(channel: int, stdin: int, stdout: int) -> NoReturn:
+def run(channel: int) -> NoReturn:
     """Say hello on the channel, then do what it asks for; never return."""
-    write(channel, HELLO)
+    inside.spare.append(bytes(inside.SPARE_BYTES))
+    write_all(channel, HELLO)
     frames = Frames(REQUEST_LIMIT)
-    request = read_message(channel, frames)
+    request, streams = script.first_message(channel, frames)
     if request is not None and request[1] == "main":
-        for fd, place in ((stdin, 0), (stdout, 1)):
-            lseek(fd, 0, 0)
+        for fd, place in zip(streams, (0, 1), strict=True):
             dup2(fd, place)
             close(fd)
-        run_main(channel, request[2])
-    close(stdin)
-    close(stdout)
-    server = Server(channel)
+        script.run_main(channel, request[2], request[3])
+    server = Server(channel, frames)
     while request is not None:
-        server.answer(request[0], request[1], request[2:])
+        server.answer(request)
         request = read_message(channel, frames)
     _exit(0)
 
@@ -71,118 +72,132 @@ def warm_up(null: int) -> None:
 
     ``null``: a descriptor to write to that nobody reads.
     """
+    inside.see_recursion_limit()
+    inside.measure_depth()
+    entry = [0, "l", [2, 1]]
     for _ in range(WARM_ROUNDS):
-        server = Server(null)
-        requests = [[0, "load", WARM_PROGRAM], [1, "call", "f", [[2, 1]], {}, False], [2, "names", ["f"]]]
         frames = Frames(REQUEST_LIMIT)
+        server = Server(null, frames)
+        requests: list[Any] = [[0, "load", None, WARM_PROGRAM, "program", False, []], [1, "plain", None, "f", [[2, 1]], {}]]
+        requests += [[2, "name", [[], []], "f"], [3, "call", [[], [entry]], {"@": 1}, {"t": [{"@": 0}]}, {"t": []}]]
         frames.data += b"".join(map(pack, requests))
         while (request := frames.take()) is not None:
-            server.answer(request[0], request[1], request[2:])
-        server.answer(3, "call", ["f", [], {}, False])
+            server.answer(request)
+        server.answer([4, "plain", None, "f", [], {}])
     del sys.modules["program"]
     random.seed(0)  # the same numbers for every program, whichever worker runs it
 
 
-def run_main(fd: int, source: str) -> NoReturn:
-    """Run a program as a script does: threads joined, exit functions run, output flushed, an exit status at the end."""
-    status, failure = 0, None
-    try:
-        _execute(source, "__main__")
-    except SystemExit as error:
-        status = _exit_status(error.code)
-    except BaseException as error:
-        status, failure = 1, describe(error)
-    try:
-        threading._shutdown()  # type: ignore[attr-defined]
-        atexit._run_exitfuncs()
-        for stream in (sys.stdout, sys.__stdout__):
-            if stream is not None:
-                stream.flush()
-    except BaseException as error:
-        status, failure = 1, failure or describe(error)
-    if failure is not None:
-        write_message(fd, {"x": failure})
-    _exit(status)
+class Plain:
+    """The end of the border where nothing is shared: an object that is no data leaves its type's name."""
+
+    shares = False
+
+    def refer(self, value: Any, kind: type) -> Any:
+        """Return what is said of such an object."""
+        return {"r": kind.__name__}
+
+    def referred(self, number: Any) -> Any:
+        """Nothing is referred to."""
+        raise values.Malformed("no object")
 
 
-def _exit_status(code: object) -> int:
-    if code is None:
-        return 0
-    return code & 0xFF if isinstance(code, int) else 1
-
-
-def _execute(source: str, name: str) -> dict[str, Any]:
-    module = ModuleType(name)
-    module.__dict__["__builtins__"] = builtins
-    sys.modules[name] = module
-    exec(compile(source, "<program>", "exec", dont_inherit=True), module.__dict__)
-    return module.__dict__
-
-
-def describe(error: BaseException) -> list[str]:
-    """Return ``[nearest builtin class, what happened and where]`` of an exception."""
-    kind = type(error)
-    base = next(base for base in kind.__mro__ if getattr(builtins, base.__name__, None) is base)
-    try:
-        text = f"{kind.__name__}: {error}"
-    except Exception:
-        text = kind.__name__
-    line = _last_line(error.__traceback__)
-    return [base.__name__, text[:DETAIL_LENGTH] + (f" (line {line})" if line else "")]
-
-
-def _last_line(trace: TracebackType | None) -> int | None:
-    line = None
-    while trace is not None:
-        if trace.tb_frame.f_code.co_filename == "<program>":
-            line = trace.tb_lineno
-        trace = trace.tb_next
-    return line
+PLAIN = Plain()
 
 
 class Server:
     """Answers requests about one program at a time."""
 
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
-        self.shared = False
+    def __init__(self, fd: int, frames: Frames) -> None:
+        self.fd, self.frames = fd, frames
+        self.programs = 0
         self.builtins = dict(vars(builtins))
         self.globals: dict[str, Any] = {}
-        self.kept: list[Any] = []
-        self.numbers: dict[int, int] = {}
-        self.targets: dict[str, Callable[..., Any]] = {}
+        self.methods: dict[str, Any] = {}
+        self.path = ""
+        self.number = 0
+        self.new: list[int] = []  # numbers of objects that came with the request under way
+        self.heap = self.new_heap()
 
-    def answer(self, number: int, operation: str, arguments: list[Any]) -> None:
+    def new_heap(self) -> heaps.Heap:
+        """Return a table in which nothing is shared yet."""
+        return heaps.Heap(
+            1,
+            lambda value, kind: standins.lend(value, kind, self.heap),
+            lambda number, tag, body: standins.borrow(number, tag, body, self),
+        )
+
+    def answer(self, request: list[Any]) -> None:
         """Do one request and send its reply, an exception of the program included."""
+        number, operation, shared, *arguments = request
+        before, self.number = self.number, number
         try:
-            reply = getattr(self, "do_" + operation)(*arguments)
+            if shared is None:
+                text = to_json(self.do_plainly(operation, arguments))
+            else:
+                text = self.do_shared(operation, shared, arguments)
         except BaseException as error:
-            reply = {"x": describe(error)}
-        reply["n"] = number
+            text = self.complain(error, shared is not None)
+        self.number = before
         try:
-            write_message(self.fd, reply)
+            write_all(self.fd, frame(f'{{"n":{number},{text[1:]}'))
         except OSError:
             _exit(1)
 
-    def keep(self, value: Any) -> list[Any]:
-        """Return the number and type name of an object that stays here; the same object keeps its number."""
-        number = self.numbers.get(id(value))
-        if number is None:
-            number = self.numbers[id(value)] = len(self.kept)
-            self.kept.append(value)
-        return [number, type(value).__name__]
+    def complain(self, error: BaseException, shared: bool) -> str:
+        """Return the reply that says what a program raised."""
+        if isinstance(error, MemoryError):
+            inside.spare.clear()  # what was kept back for this moment
+        try:
+            told = inside.describe(error, self.path)
+            trace, error.__traceback__ = error.__traceback__, None
+            inside.clear_frames(trace)
+            value = self.heap.encode(error) if shared else None
+            return self.finish({"w": told, "x": value}, error) if shared else to_json({"w": told})
+        except BaseException as failure:
+            if isinstance(failure, MemoryError) or isinstance(error, MemoryError):
+                _exit(inside.OUT_OF_MEMORY)
+            return to_json({"w": [type(error).__name__, "an exception that cannot be told"]})
 
-    def find(self, target: str | int) -> Any:
-        """Return a kept object by its number, or what a name (``f``, ``Solution.f``, ``Solution().f``) stands for."""
-        if isinstance(target, int):
-            return self.kept[target]
-        if target not in self.targets:
-            self.targets[target] = self.resolve(target)
-        return self.targets[target]
+    # ---- without sharing
+
+    def do_plainly(self, operation: str, arguments: list[Any]) -> Any:
+        """Do a request whose values are plain."""
+        if operation == "load":
+            return self.load(*arguments)
+        if operation == "test":
+            return self.run_test(*arguments)
+        target, positional, named = arguments
+        function = self.find(target)
+        keywords = {name: values.decode(item) for name, item in named.items()}
+        result = inside.call(function, *map(values.decode, positional), **keywords)
+        try:
+            return {"v": values.encode(result, PLAIN)}
+        except (TooDeep, RecursionError):
+            return self.flat(result)
+
+    def flat(self, result: Any) -> Any:
+        """Return the reply for data nested deeply, or within itself."""
+        limit = inside.getrecursionlimit()
+        inside.setrecursionlimit(max(limit, 5000))
+        try:
+            flat = heaps.Heap(1, lambda value, kind: ("opaque", kind.__name__), self.heap.borrow)
+            value = flat.encode(result)
+            return {"v": value, "h": [values.parse(text) for text in flat.entries()]}
+        finally:
+            inside.setrecursionlimit(limit)
+
+    def find(self, target: str) -> Any:
+        """Return what a name (``f``, ``Solution.f``, ``Solution().f``) stands for."""
+        if target in self.globals:
+            return self.globals[target]
+        if target not in self.methods:
+            self.methods[target] = self.resolve(target)
+        return self.methods[target]
 
     def resolve(self, target: str) -> Any:
         """Look a dotted name up; a bare method name is looked for in ``class Solution``, as APPS and LeetCode do."""
-        if "." not in target and target not in self.globals and "Solution" in self.globals:
+        if "." not in target and "Solution" in self.globals:
             return getattr(self.globals["Solution"](), target)
         first, *rest = target.split(".")
         name = first.removesuffix("()")
@@ -195,71 +210,86 @@ class Server:
             value = getattr(value, part)
         return value
 
-    def value(self, data: Any) -> Any:
-        """Decode an argument; numbers of kept objects become the objects."""
-        return decode(data, lambda number, _: self.kept[number])
-
-    def do_load(self, source: str) -> dict[str, Any]:
-        """Run a program's own code."""
-        if self.shared:
+    def load(self, source: str, name: str, shared: bool, ask: list[str]) -> Any:
+        """Run the program's own code; ``shared``: only if it may share this process with those before and after it."""
+        path = inside.program_path(name)
+        code = inside.compile_program(source, path)
+        if shared:
+            wild = tame.why_not(code)
+            if wild is not None and self.programs:
+                return {"v": None, "wild": wild}
+        if self.programs:
             self.tidy()
-        self.shared = True
-        self.globals = _execute(source, "program")
-        return {}
+        self.programs += 1
+        self.path = path
+        module = inside.make_module(name, source, path)
+        self.globals = module.__dict__
+        inside.execute(code, self.globals)
+        return {"v": None, "wild": wild} if shared else {"v": None}
+
+    def run_test(self, code: str, entry_point: str | None) -> Any:
+        """Run code of a test in the program's names, as if both stood in one file."""
+        if entry_point is not None and "candidate" not in self.globals:
+            self.globals["candidate"] = self.find(entry_point)
+        random.seed(0)
+        inside.execute(loads(a2b_base64(code)), self.globals)
+        return {"v": None}
 
     def tidy(self) -> None:
-        """Forget the program before, and undo what programs most often do to what they share."""
-        for store in (self.globals, self.kept, self.numbers, self.targets):
-            store.clear()
+        """Forget the program before, and undo what tame programs do to what they share."""
+        self.globals.clear()
+        self.methods.clear()
+        self.heap = self.new_heap()
         vars(builtins).clear()
         vars(builtins).update(self.builtins)
-        sys.setrecursionlimit(RECURSION_LIMIT)
+        inside.setrecursionlimit(RECURSION_LIMIT)
+        sys.set_int_max_str_digits(0)
         sys.stdin, sys.stdout, sys.stderr = STREAMS
         random.seed(0)
 
-    def do_names(self, names: list[str]) -> dict[str, Any]:
-        """Say which names exist, functions and classes as kept objects."""
-        found = [(name, self.globals[name]) for name in names if name in self.globals]
-        return {"v": {"d": [[name, {"r": self.keep(v)} if callable(v) else self.plain(v)] for name, v in found]}}
+    # ---- with objects that both sides know
 
-    def do_call(self, target: str | int, arguments: list[Any], named: dict[str, Any], changes: bool) -> dict[str, Any]:
-        """Call, and give back the result; with ``changes`` also the arguments that the call changed in place."""
-        values = [self.value(item) for item in arguments]
-        keywords = {name: self.value(item) for name, item in named.items()}
-        reply = {"v": self.plain(self.find(target)(*values, **keywords))}
-        if changes:
-            after = [(place, self.plain(item)) for place, item in enumerate(values) if isinstance(item, MUTABLE)]
-            reply["m"] = [[place, data] for place, data in after if data != arguments[place]]
-        return reply
+    def do_shared(self, operation: str, shared: list[Any], arguments: list[Any]) -> str:
+        """Do a request that refers to shared objects; return the reply."""
+        heap = self.heap
+        heap.forget(shared[0])
+        self.new = heap.apply(shared[1])
+        if operation == "name":
+            result = self.find(arguments[0])
+        else:
+            given = [heap.decode(item) for item in arguments]
+            result = inside.call(standins.perform, operation, given)
+            given.clear()
+        return self.finish({"v": heap.encode(result)}, result)
 
-    def plain(self, value: Any) -> Any:
-        """Encode a value; what is no data is kept here and travels as a number."""
-        try:
-            return encode(value, self.keep)
-        except RecursionError:
-            raise NotPlain("data nested too deeply") from None
+    def finish(self, reply: dict[str, Any], *extra: Any) -> str:
+        """Return a reply as JSON, with what the other side does not know yet, and what only it can still mean."""
+        heap, new = self.heap, self.new
+        self.new = []
+        before = heap.next
+        fresh = list(heap.fresh)
+        entries = heap.entries()
+        fresh += range(before, heap.next, 2)
+        gone = heap.unheld({number for number in [*new, *fresh] if number in heap.tags}, extra)
+        heap.forget(gone)
+        text = to_json(reply)
+        if entries:
+            text = f'{text[:-1]},"h":[{",".join(entries)}]}}'
+        return f'{text[:-1]},"g":{to_json(gone)}}}' if gone else text
 
-    def do_get(self, target: int, name: str) -> dict[str, Any]:
-        """Read an attribute."""
-        return {"v": self.plain(getattr(self.kept[target], name))}
-
-    def do_set(self, target: int, name: str, data: Any) -> dict[str, Any]:
-        """Set an attribute."""
-        setattr(self.kept[target], name, self.value(data))
-        return {"v": None}
-
-    def do_list(self, target: int) -> dict[str, Any]:
-        """Iterate to the end."""
-        return {"v": self.plain(list(self.kept[target]))}
-
-    def do_bool(self, target: int) -> dict[str, Any]:
-        """Truth."""
-        return {"v": bool(self.kept[target])}
-
-    def do_len(self, target: int) -> dict[str, Any]:
-        """Length."""
-        return {"v": len(self.kept[target])}
-
-    def do_item(self, target: int, data: Any) -> dict[str, Any]:
-        """Read an item."""
-        return {"v": self.plain(self.kept[target][self.value(data)])}
+    def ask(self, operation: str, *arguments: Any) -> Any:
+        """Ask the trusted side about an object of its own, which a test handed over; answer it meanwhile."""
+        number, heap = self.number, self.heap
+        text = self.finish({"b": [operation, *map(heap.encode, arguments)]}, *arguments)
+        write_all(self.fd, frame(f'{{"n":{number},{text[1:]}'))
+        while (request := read_message(self.fd, self.frames)) is not None:
+            if request[1] != "reply":
+                self.answer(request)
+                continue
+            heap.forget(request[2][0])
+            heap.apply(request[2][1])
+            value, error = (heap.decode(item) for item in request[3:5])
+            if error is not None:
+                raise error
+            return value
+        _exit(0)

@@ -8,6 +8,7 @@ from pper_jax.errors import UserError
 
 MEBIBYTE = 1 << 20
 WALL_FACTOR, WALL_EXTRA_S = 2.0, 1.0
+BUSY = 10.0  # how much longer than its limit a program is waited for that does not get a core
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,8 @@ class Limits:
 
     @property
     def silence_s(self) -> float:
-        """The longest that a worker in good order says nothing: loading twice, a test, and its own work on both."""
-        return 3 * self.test_wall_s + 2 * backstop(self.trusted_s)
+        """The longest that a worker in good order says nothing, on a machine as busy as can be (see BUSY)."""
+        return BUSY * (3 * self.test_wall_s + 2 * backstop(self.trusted_s))
 
 
 def backstop(seconds: float) -> float:

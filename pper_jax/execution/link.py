@@ -44,7 +44,7 @@ class Link:
         self.isolation: tuple[str, ...] | None = None
         self.looked_at = False
         self.runs: deque[Run] = deque()
-        self.results: list[TestResult] = []
+        self.results: dict[int, TestResult] = {}
         self.expect_word()
 
     @property
@@ -77,10 +77,11 @@ class Link:
             if "ready" in message:
                 self.isolation = tuple(message["ready"])
             elif "test" in message:
-                self.results.append(TestResult(*message["test"]))
+                place, *result = message["test"]
+                self.results[place] = TestResult(*result)
             elif "done" in message:
-                results, self.results = self.results, []
-                yield self.runs.popleft(), results
+                results, self.results = self.results, {}
+                yield self.runs.popleft(), [results[place] for place in sorted(results)]
 
     def _message(self) -> Any:
         try:

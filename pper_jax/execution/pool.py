@@ -2,8 +2,8 @@
 
 The calling process never forks and starts no thread: workers are exec'ed, and this loop waits on their sockets while
 somebody waits for a verdict. Each worker owns a zygote that forks the sandboxed children. A worker that dies is
-replaced and its job run again; after a third death its tests are ``infrastructure``. A worker that falls silent
-is replaced too, at the cost of the test that it is stuck in.
+replaced and its job run again; after a third death its tests are ``infrastructure``. A worker that falls silent counts
+as dead. A program that the machine was too busy to judge waits until the others are done, and is tried once more.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ ISOLATION_MODES = ("program", "batch")
 STOP_RULES = ("all", "first_failure")
 DEATHS = 3  # of workers under one job, after which it is given up
 FAILED_STARTS = 3  # in a row, after which the pool gives up
+BUSY = "the machine was too busy"
 BACKLOG = 64  # jobs a worker that may wait
 log = logging.getLogger("pper_jax.execution")  # warnings go to standard error where nothing else is set up
 _said: set[str] = set()
@@ -207,7 +208,7 @@ class TestPool:
         for worker in self._news(seconds):
             try:
                 for run, results in worker.receive():
-                    self._settle(run, Verdict(tuple(results)), kept=True)
+                    self._finish(run, Verdict(tuple(results)))
             except WorkerLost:
                 self._bury(worker)
                 continue
@@ -303,6 +304,8 @@ class TestPool:
                 if not self._waiting or len(worker.runs) >= depth or not worker.ready:
                     continue
                 run = self._waiting[0]
+                if run.put_off and any(other.runs for other in self._workers):
+                    continue
                 if worker.runs and len(run.message) + len(worker.runs[0].message) > AHEAD_BYTES:
                     continue
                 self._waiting.popleft()
@@ -318,6 +321,15 @@ class TestPool:
         for fd in by_fd:
             poll.register(fd, select.POLLIN)
         return [by_fd[fd] for fd, _ in poll.poll(1000 * seconds)]
+
+    def _finish(self, run: Run, verdict: Verdict) -> None:
+        """Settle a run, or put it off until there is room where the machine was too busy for it."""
+        busy = any(test.status == "infrastructure" and (test.detail or "").startswith(BUSY) for test in verdict.tests)
+        if busy and not run.put_off and run.tickets:
+            run.put_off = True
+            self._waiting.append(run)
+        else:
+            self._settle(run, verdict, kept=True)
 
     def _settle(self, run: Run, verdict: Verdict, *, kept: bool) -> None:
         """Give a verdict to all who wait for it, and keep it for others."""
@@ -364,18 +376,11 @@ class TestPool:
             log.warning("testing programs: %s", sentence)
 
     def _end_silent(self) -> None:
-        """End workers stuck in the code of a test (one long C call); that test is a timeout, the rest is not run."""
+        """Replace workers that say nothing for longer than the busiest machine could make them."""
         now = time.monotonic()
         for worker in list(self._workers):
-            if not worker.runs or now < worker.silent_until:
-                continue
-            run = worker.runs[0]
-            total = count_tests(run.job.tests)
-            stuck = TestResult("timeout", self.limits.timeout_s, "checking the answer took too long")
-            rest = TestResult("not_run", 0.0, "an earlier test hung")
-            results = [*worker.results, stuck, *[rest] * total][:total]
-            self._replace(worker, lost=True)
-            self._settle(run, Verdict(tuple(results)), kept=False)
+            if worker.runs and now >= worker.silent_until:
+                self._bury(worker)
 
     def _bury(self, worker: Any) -> None:
         """Replace a dead worker; run its job again, or give it up after the third death.
@@ -387,7 +392,6 @@ class TestPool:
         if self._failed_starts > FAILED_STARTS:
             raise RunFailure(f"Test workers end while they start: {worker.why_it_ended()}.")
         run = worker.runs[0] if worker.runs else None
-        results = worker.results
         self._replace(worker, lost=True)
         if run is None or not run.tickets:
             return
@@ -396,8 +400,7 @@ class TestPool:
             self._waiting.appendleft(run)
             return
         lost = TestResult("infrastructure", 0.0, f"the worker process died {DEATHS} times")
-        total = count_tests(run.job.tests)
-        self._settle(run, Verdict(tuple([*results, *[lost] * total][:total])), kept=False)
+        self._settle(run, Verdict((lost,) * count_tests(run.job.tests)), kept=False)
 
     def _stop_unwanted(self) -> None:
         """End the workers whose program nobody waits for any more."""

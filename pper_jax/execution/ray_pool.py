@@ -58,7 +58,7 @@ class RayLink:
         self.isolation: tuple[str, ...] | None = None
         self.looked_at = False
         self.runs: deque[Run] = deque()
-        self.results: list[TestResult] = []
+        self.results: dict[int, TestResult] = {}
 
     @property
     def ready(self) -> bool:

@@ -42,6 +42,7 @@ CAPABILITY_VERSION = 0x20080522
 NEW_ROOT = "/sys"  # a folder that is always there and hides nothing we need; covered in our mount namespace alone
 BOX = "/box/tmp"  # /tmp leads there; landlock looks at the folders above a mount, not at its own
 BOX_PREFIX = "pper-box-"
+SCRIPT = "main.py"
 SYSTEM = ["/lib", "/lib32", "/lib64", "/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/local/lib", "/usr/share/zoneinfo"]
 SYSTEM += ["/etc/ld.so.cache", "/etc/localtime", "/etc/alternatives"]
 PACKAGES = ("site-packages", "dist-packages")
@@ -106,14 +107,14 @@ class Sandbox:
         """Remove what a program left, however odd."""
         if "mount" in self.walls:
             os.chmod(self.box, 0o1777)
-            if os.listdir(self.box):  # a new one is safer than emptying it, but takes a millisecond
+            if not _holds_script_alone(self.box):  # a new one is safer than emptying it, but takes a millisecond
                 _check(_libc.umount2(os.fsencode(self.box), MNT_DETACH), "umount")
             return
         outer = os.path.dirname(self.box)
         if os.listdir(outer) != [os.path.basename(self.box)]:
             for name in os.listdir(outer):
                 _remove(os.path.join(outer, name))
-        elif not _is_empty(self.box):
+        elif not _holds_script_alone(self.box):
             _remove(self.box)
 
     def remove_box(self) -> None:
@@ -121,9 +122,9 @@ class Sandbox:
         if "mount" not in self.walls:
             _remove(os.path.dirname(self.box))
 
-    def end_child(self, child: int) -> tuple[int, float]:
-        """Kill and reap a child and every process below it; return its wait status and the CPU seconds it used."""
-        status, cpu = 0, 0.0
+    def end_child(self, child: int) -> tuple[int, float, int]:
+        """Kill and reap a child and all below it; return its wait status, CPU seconds and most memory in MiB."""
+        status, cpu, most_mb = 0, 0.0, 0
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, signal.SIGKILL)
         while True:
@@ -133,9 +134,9 @@ class Sandbox:
             try:
                 pid, ended, usage = os.wait4(-1, 0)
             except ChildProcessError:
-                return status, cpu
+                return status, cpu, most_mb
             if pid == child:
-                status, cpu = ended, usage.ru_utime + usage.ru_stime
+                status, cpu, most_mb = ended, usage.ru_utime + usage.ru_stime, usage.ru_maxrss >> 10
             if "pid" not in self.walls:
                 _kill_children()  # daemons have become children of ours
 
@@ -176,6 +177,23 @@ def enter(limits: Mapping[str, float], without: Iterable[str] = ()) -> Sandbox:
     if "seccomp" not in without:
         _add_seccomp(sandbox)
     return sandbox
+
+
+def follow_parent(parent: int) -> None:
+    """End this process when its parent does."""
+    _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def set_thread_stack(memory_mb: int) -> None:
+    """Have threads take 8 MiB of address space each, as usual, or less where the limit would not hold 128 of them."""
+    size = min(8, max(1, memory_mb // 128)) << 20
+    attributes = ctypes.create_string_buffer(256)
+    with contextlib.suppress(AttributeError):  # not every C library has it
+        _libc.pthread_attr_init(attributes)
+        _libc.pthread_attr_setstacksize(attributes, ctypes.c_size_t(size))
+        _libc.pthread_setattr_default_np(attributes)
 
 
 def hide() -> None:
@@ -284,11 +302,16 @@ def _lock(path: str) -> int | None:
     return fd
 
 
-def _is_empty(folder: str) -> bool:
+def _holds_script_alone(folder: str) -> bool:
+    """Whether a folder is empty, but for a script's own file, which is removed then."""
     try:
-        return not os.listdir(folder)
+        left = os.listdir(folder)
+        if left == [SCRIPT]:
+            os.unlink(os.path.join(folder, SCRIPT))
+            left = []
     except OSError:
         return False
+    return not left
 
 
 def _remove(path: str) -> None:

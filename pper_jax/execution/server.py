@@ -13,10 +13,11 @@ from dataclasses import asdict
 from struct import Struct
 
 from pper_jax.execution import wire
-from pper_jax.execution.limits import Limits
+from pper_jax.execution.limits import BUSY, MEBIBYTE, Limits
 from pper_jax.execution.spawn import left_out, spawn
 
-END_SECONDS = 10.0  # for a zygote to end a child and fork the next; it takes milliseconds
+FIRST_LOOK_S = 0.02
+END_SECONDS = 30.0  # for a zygote to end a child and fork the next; it takes milliseconds
 CREDENTIALS = Struct("3i")  # pid, uid, gid
 
 
@@ -41,6 +42,7 @@ class Child:
     def __init__(self, fd: int, number: int) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fd)
         self.fd, self.number = fd, number
+        self.pid = 0
         self.clock: int | None = None
 
     def greet(self) -> None:
@@ -55,6 +57,7 @@ class Child:
         for level, kind, data in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_CREDENTIALS and len(data) >= CREDENTIALS.size:
                 pid = CREDENTIALS.unpack_from(data)[0]
+                self.pid = max(pid, 0)
                 self.clock = (~pid << 3) | 2 if pid > 0 else None  # the kernel's name for that process's CPU clock
         self.sock.settimeout(None)
 
@@ -66,27 +69,68 @@ class Child:
         return 0.0
 
 
+    def threads(self) -> int:
+        """Return how many threads the process has, 0 where the kernel does not say."""
+        with contextlib.suppress(OSError):
+            return os.stat(f"/proc/{self.pid}/task").st_nlink - 2
+        return 0
+
+    def starved(self) -> float:
+        """Return the seconds that the process was ready to run and others had the cores; 0.0 where nobody says."""
+        longest = 0.0
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            for thread in os.listdir(f"/proc/{self.pid}/task"):
+                longest = max(longest, run_delay(f"/proc/{self.pid}/task/{thread}/schedstat"))
+        return longest
+
+
+def run_delay(path: str) -> float:
+    """Return the seconds that a thread waited for a core, from its ``schedstat``; raise OSError or ValueError."""
+    with open(path, encoding="ascii") as file:
+        return int(file.read().split()[1]) / 1e9
+
+
 class Deadline:
-    """When a child has to be done: by its CPU clock first, by the wall clock at last."""
+    """When a child has to be done: by its CPU clock first, by the wall clock at last.
+
+    The wall clock stands still while the child is ready to run and the machine is busy with others, up to BUSY times its
+    limit: then nobody can say any more whose fault it is.
+    """
 
     def __init__(self, child: Child, cpu_s: float, wall_s: float) -> None:
         self.child, self.cpu_s, self.wall_s = child, cpu_s, wall_s
         self.cpu_start = child.cpu()
-        self.wall_end = time.monotonic() + wall_s
-        self.next_look = cpu_s
+        self.start = time.monotonic()
+        self.wall_end = self.start + wall_s
+        self.starved_start: float | None = None  # as it was soon after the start: to ask costs more than most answers
+        self.next_look = FIRST_LOOK_S
 
     def wait(self, poll: select.poll) -> list[tuple[int, int]]:
         """Wait for an event and return it; raise ChildLost when the time is over."""
         while True:
             wall_left = self.wall_end - time.monotonic()
-            if wall_left <= 0:
-                raise ChildLost("timeout", f"no answer within {self.wall_s:g} s of wall-clock time")
             if events := poll.poll(1000 * max(0.001, min(wall_left, self.next_look))):
                 return events
+            if self.starved_start is None:
+                self.starved_start = self.child.starved()
             used = self.child.cpu() - self.cpu_start
             if used >= self.cpu_s:
                 raise ChildLost("timeout", f"no answer within {self.cpu_s:g} s of CPU time")
             self.next_look = self.cpu_s - used
+            if time.monotonic() >= self.wall_end:
+                self._look_at_the_wall()
+
+    def stretch(self) -> float:
+        """Return the seconds since the start that do not count: those for which the child had no core."""
+        return 0.0 if self.starved_start is None else max(0.0, self.child.starved() - self.starved_start)
+
+    def _look_at_the_wall(self) -> None:
+        self.wall_end = self.start + self.wall_s + self.stretch()
+        now = time.monotonic()
+        if now >= self.wall_end:
+            raise ChildLost("timeout", f"no answer within {self.wall_s:g} s of wall-clock time")
+        if now - self.start > BUSY * self.wall_s:
+            raise ChildLost("busy", f"the machine was too busy to run it for {now - self.start:.0f} s")
 
     def used(self) -> float:
         """CPU seconds since the start."""
@@ -97,11 +141,11 @@ class ForkServer:
     """A handle on a zygote, restarted by its owner when it dies. One child lives at a time, and the next waits."""
 
     def __init__(self, limits: Limits, lifeline: int) -> None:
-        self.stdin, self.stdout = os.memfd_create("stdin"), os.memfd_create("stdout")
         self.control, theirs = socket.socketpair()
-        fds = [theirs.fileno(), self.stdin, self.stdout, lifeline]
+        fds = [theirs.fileno(), lifeline]
         arguments = [json.dumps(fds), json.dumps(asdict(limits)), json.dumps(left_out())]
-        self.process: subprocess.Popen[bytes] = spawn("zygote", arguments, fds)
+        self.process: subprocess.Popen[bytes] = spawn("zygote", arguments, fds, limits.memory_mb * MEBIBYTE)
+        self.most_mb = 0  # what the last child that ended had in use
         theirs.close()
         self.isolation: list[str] = wire.unpack(self._first_line())
         self.next: Child | None = None
@@ -145,7 +189,7 @@ class ForkServer:
             raise ZygoteLost from None
         if len(data) != wire.NEWS.size or len(fds) != 1:
             raise ZygoteLost
-        number, status, cpu = wire.NEWS.unpack(data)
+        number, status, cpu, self.most_mb = wire.NEWS.unpack(data)
         self.next = Child(fds[0], number)
         return status, cpu
 
@@ -158,25 +202,3 @@ class ForkServer:
             self.process.wait(END_SECONDS)
         self.process.kill()
         self.process.wait()
-        os.close(self.stdin)
-        os.close(self.stdout)
-
-
-def refill(fd: int, content: bytes) -> None:
-    """Make a memory file hold just this, to be read from its start."""
-    os.ftruncate(fd, 0)
-    view = memoryview(content)
-    written = 0
-    while written < len(content):
-        written += os.pwrite(fd, view[written:], written)
-    os.lseek(fd, 0, os.SEEK_SET)
-
-
-def printed(fd: int, cap: int) -> bytes:
-    """Return what a memory file holds, up to ``cap + 1`` bytes."""
-    parts: list[bytes] = []
-    size = 0
-    while size <= cap and (part := os.pread(fd, cap + 1 - size, size)):
-        parts.append(part)
-        size += len(part)
-    return b"".join(parts)

@@ -4,24 +4,36 @@ from __future__ import annotations
 
 import builtins
 import contextlib
+import io
 import os
 import resource
 import select
-import socket
 from collections.abc import Mapping, Sequence
+from functools import partial
 from signal import SIGXCPU, Signals
+from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
 
-from pper_jax.execution import wire
-from pper_jax.execution.limits import Limits
-from pper_jax.execution.server import Child, ChildLost, Deadline, ForkServer, printed, refill
+from pper_jax.execution import standins, values, wire
+from pper_jax.execution.heap import Heap
+from pper_jax.execution.limits import MEBIBYTE, Limits
+from pper_jax.execution.server import Child, ChildLost, Deadline, ForkServer
+from pper_jax.execution.values import Malformed, NotPlain
 
-Script = tuple[str | None, str, str | None, float]
 SEND_AHEAD_BYTES = 1 << 15  # well within a socket's buffer: neither side may wait for the other to read
+OUT_OF_MEMORY = 71  # what a child exits with that cannot say more
+FULL = 0.75  # of its memory limit: a process that dies this full died of it
+TESTS = "tests"  # the module that the code of tests believes it is
+CALLABLE = (FunctionType, MethodType, BuiltinFunctionType, partial, type, type(str.upper), type(len), type("".__len__))
+LENT = (io.StringIO, io.BytesIO)  # of the library's objects: these only, with all that they do
 
 
 class ProgramRaised(Exception):
-    """The program raised what has no builtin counterpart that a test may catch (SystemExit, for one)."""
+    """The program raised what has no counterpart here."""
+
+
+class HarnessFault(BaseException):
+    """The trusted side cannot do what a test asks of it; not the program's doing, and nothing that a test may catch."""
 
 
 class Session:
@@ -36,23 +48,34 @@ class Session:
         self.poll.register(self.child.fd, select.POLLIN)
         self.frames = wire.Frames(limits.output_bytes)
         self.lost: ChildLost | None = None
-        self.raised: Exception | None = None
-        self.number = 0  # of the next answer
-        self.sent = 0  # requests sent; more than ``number`` where some went ahead
+        self.fault: HarnessFault | None = None
+        self.raised: BaseException | None = None
+        self.told = ""  # what ``raised`` says and where it was raised
+        self.asked: list[int] = []  # numbers of the requests that have no answer yet
+        self.ahead: list[str] = []  # those of them that went ahead
         self.programs = 0
+        self.wild = False  # whether this process must not be used for another program
+        self.tested = False  # whether the program knows the tests by now
         self.names: dict[str, Any] = {}
         self.begin()
 
-    def load(self, program: str, ahead: Sequence[str]) -> None:
+    def load(self, program: str, ahead: Sequence[str] = (), shared: bool = False) -> bool:
         """Run the program's own code; raise what it raises, or ChildLost.
 
-        ``ahead``: calls that will be made next, as ``send_ahead`` takes them.
+        ``ahead``: calls that will be made next, as ``packed_call`` writes them. ``shared``: only if the program may share
+        this process with others; False is returned, and nothing was run, where it may not.
         """
         self.programs += 1
         self.names = {}
+        self.heap = Heap(0, self._lend, lambda number, tag, body: standins.borrow(number, tag, body, self))
         self.begin()
-        request = self._pack(f',"load",{wire.to_json(program)}]')
-        self._value(self._exchange(request + self.packed_ahead(ahead)))
+        request = self._pack(f',"load",null,{wire.to_json(program)},"program",{"true" if shared else "false"},[]]')
+        reply = self._exchange(request + (b"" if shared else self.packed_ahead(ahead)))
+        self.wild = reply.get("wild") is not None
+        if self.wild and self.programs > 1:
+            return False
+        self._value(reply)
+        return True
 
     def packed_ahead(self, requests: Sequence[str]) -> bytes:
         """Return as many of these calls as may be on their way unanswered."""
@@ -63,58 +86,152 @@ class Session:
             if room < 0:
                 break
             parts.append(self._pack(request))
+            self.ahead.append(request)
         return b"".join(parts)
 
     def _pack(self, request: str) -> bytes:
-        self.sent += 1
-        return wire.frame(f"[{self.sent - 1}{request}")
+        number = int.from_bytes(os.urandom(6), "little")
+        self.asked.append(number)
+        return wire.frame(f"[{number}{request}")
 
-    def begin(self) -> None:
-        """Start the clocks of a test."""
-        self.deadline = Deadline(self.child, self.limits.test_cpu_s, self.limits.test_wall_s)
+    def begin(self, factor: float = 1.0) -> None:
+        """Start the clocks of a test, which may take so many times its limits."""
+        self.deadline = Deadline(self.child, factor * self.limits.test_cpu_s, factor * self.limits.test_wall_s)
         self.raised = None
 
-    def request(self, operation: str, *arguments: Any) -> Any:
-        """Ask the program for something; return the value, or raise the exception that it raised.
+    def ask(self, operation: str, *arguments: Any) -> Any:
+        """Have the program do something (see ``child``); return the value, or raise the exception that it raised.
 
-        Raises ChildLost where no usable answer comes, and NotPlain where the arguments cannot enter the sandbox.
+        Raises ChildLost where no usable answer comes, and HarnessFault where the arguments cannot enter the sandbox.
         """
-        return self._value(self._exchange(self._pack("," + wire.to_json([operation, *arguments])[1:])))
+        if self.lost is not None:
+            raise self.lost
+        data = self._written(operation, arguments)
+        reply = self._exchange(data)
+        while "b" in reply:
+            answer = self._answered(reply)
+            self.asked.insert(0, reply["n"])
+            reply = self._exchange(answer)
+        return self._take(reply)
 
-    def call(
-        self, target: str | int, arguments: Sequence[Any], named: Mapping[str, Any] | None = None, changes: bool = False
-    ) -> Any:
-        """Call a function of the program; with ``changes`` the arguments are updated as the call left them."""
-        keywords = {name: self.encode(value) for name, value in (named or {}).items()}
-        request = wire.to_json(["call", target, [self.encode(value) for value in arguments], keywords, changes])
-        reply = self._exchange(self._pack("," + request[1:]))
-        self._apply_changes(arguments, reply.get("m", ()))
-        return self._value(reply)
+    def _written(self, operation: str, arguments: Sequence[Any]) -> bytes:
+        heap = self.heap
+        gone = heap.unheld(list(heap.objects), arguments) if heap.crowded() else []
+        heap.forget(gone)
+        try:
+            given = [heap.encode(argument) for argument in arguments]
+        except NotPlain as error:
+            raise self._fault(error) from None
+        return self._pack(f",{wire.to_json(operation)},{self._shared(gone)}{''.join(map(_item, given))}]")
 
-    def ask(self, request: str, ahead: Sequence[str]) -> Any:
+    def _shared(self, gone: Sequence[int]) -> str:
+        try:
+            return f"[{wire.to_json(list(gone))},[{','.join(self.heap.entries())}]]"
+        except NotPlain as error:
+            raise self._fault(error) from None
+
+    def _fault(self, error: NotPlain) -> HarnessFault:
+        self.fault = HarnessFault(str(error))
+        return self.fault
+
+    def _take(self, reply: dict[str, Any]) -> Any:
+        """Return the value of a reply, once what the program changed has changed here."""
+        try:
+            self.heap.apply(reply.get("h", ()))
+            if "w" not in reply:
+                value = self.heap.decode(reply.get("v"))
+            else:
+                value = self.heap.decode(reply.get("x"))
+            self.heap.forget(reply.get("g", ()))
+        except (Malformed, TypeError, ValueError, KeyError, AttributeError, RecursionError, MemoryError):
+            raise self._lose("crash", "the program wrote into its private channel") from None
+        if "w" not in reply:
+            return value
+        self._raise(value if isinstance(value, BaseException) else as_exception(reply["w"]), reply["w"])
+
+    def _answered(self, reply: dict[str, Any]) -> bytes:
+        """Do what the program asks of an object that the test handed over; return the answer to send."""
+        value, error = None, None
+        try:
+            self.heap.apply(reply.get("h", ()))
+            operation, *arguments = reply["b"]
+            given = [self.heap.decode(item) for item in arguments]
+            self.heap.forget(reply.get("g", ()))
+        except (Malformed, TypeError, ValueError, KeyError, AttributeError, RecursionError, MemoryError):
+            raise self._lose("crash", "the program wrote into its private channel") from None
+        try:
+            self._allow(operation, given)
+            value = standins.perform(operation, given)
+        except Exception as raised:
+            error = raised
+        if self.lost is not None:
+            raise self.lost
+        try:
+            parts = [self.heap.encode(value), self.heap.encode(error)]
+        except NotPlain as fault:
+            raise self._fault(fault) from None
+        return wire.frame(f'[{reply["n"]},"reply",{self._shared(())}{"".join(map(_item, parts))}]')
+
+    def _allow(self, operation: str, given: list[Any]) -> None:
+        """Raise where the program asks for more than to use what the test handed over, by its public names."""
+        owner = given[1] if operation == "op" else given[0]
+        number = self.heap.numbers.get(id(owner), 1)
+        if number % 2 or number in self.heap.tags:  # the program's own, or data
+            raise TypeError("no object of the test")
+        if operation in ("get", "set", "del"):
+            mine = type(owner).__module__ == TESTS or isinstance(owner, LENT)
+            if not mine or not isinstance(given[1], str) or given[1].startswith("_"):
+                raise AttributeError(f"{type(owner).__name__!r} object has no attribute {str(given[1])[:80]!r}")
+        elif operation == "op" and given[0] not in standins.OPERATIONS or operation not in ("op", "call", "next"):
+            raise TypeError(f"no such operation: {operation[:80]}")
+
+    def _lend(self, value: Any, kind: type) -> tuple[str, Any] | None:
+        """Return how an object of the test is introduced to the program (see ``heap``)."""
+        if isinstance(value, standins.StandIn | standins.StandInType):
+            raise NotPlain(f"a test hands over a {kind.__name__} of another program")
+        own = kind.__module__ == TESTS
+        if own and values.data_base(kind) is not None:
+            return None
+        if isinstance(value, CALLABLE) or own or isinstance(value, LENT) or hasattr(kind, "__next__"):
+            return standins.lend(value, kind, self.heap)
+        if isinstance(value, BaseException):
+            return standins.lend(value, kind, self.heap)
+        if values.data_base(kind) is not None:
+            return None
+        raise NotPlain(f"a test hands over a {kind.__name__}, which cannot enter the sandbox")
+
+    # ---- calls whose arguments and values are plain
+
+    def call_plainly(self, request: str, ahead: Sequence[str]) -> Any:
         """Make a call that is written already (``packed_call``), unless it went ahead; send ``ahead`` with it."""
         data = b""
-        if self.sent == self.number:
+        if self.ahead:
+            self.ahead.pop(0)
+        else:
             data = self._pack(request) + self.packed_ahead(ahead)
         return self._value(self._exchange(data))
 
-    def _apply_changes(self, arguments: Sequence[Any], changed: Any) -> None:
+    def test(self, code: str, entry_point: str | None) -> None:
+        """Run code of a test within the program; raise what it raises."""
+        self.tested = True
+        self._value(self._exchange(self._pack(f',"test",null,"{code}",{wire.to_json(entry_point)}]')))
+
+    def _value(self, reply: dict[str, Any]) -> Any:
+        if "w" in reply:
+            self._raise(as_exception(reply["w"]), reply["w"])
         try:
-            for place, data in changed:
-                update_in_place(arguments[place], self.decode(data))
-        except (TypeError, ValueError, IndexError):
+            if "h" not in reply:
+                return values.decode(reply.get("v"))
+            flat = Heap(0, self._lend, lambda number, tag, body: values.Opaque(str(body)))
+            flat.apply(reply["h"])
+            return flat.decode(reply.get("v"))
+        except (Malformed, RecursionError, MemoryError):
             raise self._lose("crash", "the program wrote into its private channel") from None
 
-    def encode(self, value: Any) -> Any:
-        """Return an argument in the form that crosses the border."""
-        return wire.encode(value, self._number_of)
-
-    def decode(self, data: Any) -> Any:
-        """Return the value of an answer; what is no data becomes a Remote."""
-        try:
-            return wire.decode(data, lambda number, name: Remote(self, number, name))
-        except (wire.Malformed, RecursionError, MemoryError):
-            raise self._lose("crash", "the program wrote into its private channel") from None
+    def _raise(self, error: BaseException, told: Any) -> Any:
+        self.raised = error
+        self.told = str(told[1])[:400] if isinstance(told, list) and len(told) == 2 else type(error).__name__
+        raise error
 
     def release(self) -> None:
         """Have the process ended, and everything that it left."""
@@ -122,16 +239,10 @@ class Session:
             self.lost = ChildLost("crash", "the process was ended")
             self.server.release(self.child)
 
-    def _number_of(self, value: Any) -> list[Any]:
-        if type(value) is Remote and value._session is self:
-            return [value._number, ""]
-        raise wire.NotPlain(f"a test passes a {type(value).__name__}, which cannot enter the sandbox")
-
-    def _value(self, reply: dict[str, Any]) -> Any:
-        if "x" not in reply:
-            return self.decode(reply.get("v"))
-        self.raised = as_exception(reply["x"])
-        raise self.raised
+    @property
+    def idle(self) -> bool:
+        """Whether this process could take another program: nothing is unanswered, and no thread of it is left."""
+        return not (self.asked or self.wild or self.tested) and self.child.threads() == 1
 
     def _exchange(self, data: bytes) -> dict[str, Any]:
         """Send, and return the next answer."""
@@ -141,7 +252,7 @@ class Session:
             if data:
                 self._send(data)
             reply = self._receive()
-            while isinstance(reply, dict) and reply.get("n") != self.number:
+            while isinstance(reply, dict) and reply.get("n") != self.asked[0]:  # noise, or an answer to no question
                 reply = self._receive()
         except ChildLost as lost:
             raise self._lose(lost.status, lost.detail) from None
@@ -153,7 +264,7 @@ class Session:
             raise self._lose(None, "") from None
         if not isinstance(reply, dict):
             raise self._lose("crash", "the program wrote into its private channel")
-        self.number += 1
+        del self.asked[0]
         return reply
 
     def _send(self, data: bytes) -> None:
@@ -179,158 +290,48 @@ class Session:
     def _lose(self, status: str | None, detail: str) -> ChildLost:
         ended, _ = self.server.end(self.child)
         if status is None:
-            status, detail = describe_end(ended)
+            status, detail = describe_end(ended, self.server.most_mb, self.limits)
         self.lost = ChildLost(status, detail)
         return self.lost
 
 
+def _item(data: Any) -> str:
+    return "," + wire.to_json(data)
+
+
 def packed_call(target: str, arguments: Sequence[Any], named: Mapping[str, Any]) -> str:
-    """Return a call of plain data as ``Session.ask`` sends it; raise NotPlain where the arguments are none."""
-    keywords = {name: wire.encode(value) for name, value in named.items()}
-    return "," + wire.to_json(["call", target, [wire.encode(value) for value in arguments], keywords, False])[1:]
+    """Return a call of plain data as ``Session.call_plainly`` sends it; raise NotPlain where the arguments are none."""
+    keywords = {name: values.encode(value) for name, value in named.items()}
+    return "," + wire.to_json(["plain", None, target, [values.encode(value) for value in arguments], keywords])[1:]
 
 
-class Remote:
-    """Stands on the trusted side for an object that stays in the sandbox.
-
-    Calls, attributes, items, iteration, length and truth are asked of the object. Equality is not: a Remote equals
-    itself alone, so that no ``__eq__`` of a program has a say in a test. Order and arithmetic raise TypeError.
-    """
-
-    __slots__ = ("_name", "_number", "_session")
-    _session: Session
-    _number: int
-    _name: str
-
-    def __init__(self, session: Session, number: int, name: str) -> None:
-        object.__setattr__(self, "_session", session)
-        object.__setattr__(self, "_number", number)
-        object.__setattr__(self, "_name", name)
-
-    def __eq__(self, other: object) -> bool:
-        return type(other) is Remote and self._session is other._session and self._number == other._number
-
-    def __hash__(self) -> int:
-        return hash(self._number)
-
-    def __repr__(self) -> str:
-        return f"<{self._name} in the sandbox>"
-
-    def __call__(self, *arguments: Any, **named: Any) -> Any:
-        """Call the object; arguments are left as the call left them."""
-        return self._session.call(self._number, arguments, named, changes=True)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return self._session.request("get", self._number, name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        self._session.request("set", self._number, name, self._session.encode(value))
-
-    def __getitem__(self, key: Any) -> Any:
-        return self._session.request("item", self._number, self._session.encode(key))
-
-    def __iter__(self) -> Any:
-        return iter(self._session.request("list", self._number))
-
-    def __len__(self) -> int:
-        return int(self._session.request("len", self._number))
-
-    def __bool__(self) -> bool:
-        return bool(self._session.request("bool", self._number))
-
-
-def as_exception(raised: object) -> Exception:
-    """Return the exception that a reply speaks of: its nearest builtin class, where a test may catch that."""
+def as_exception(raised: object) -> BaseException:
+    """Return the exception that a reply speaks of, by its nearest builtin class."""
     name, text = raised if isinstance(raised, list) and len(raised) == 2 else ("", "")
-    text = str(text)[:400]
     kind = getattr(builtins, name, None) if isinstance(name, str) else None
-    if isinstance(kind, type) and issubclass(kind, Exception):
+    if isinstance(kind, type) and issubclass(kind, BaseException):
         with contextlib.suppress(TypeError):
-            return kind(text)
-    return ProgramRaised(text)
+            return kind(str(text)[:400])
+    return ProgramRaised(str(text)[:400])
 
 
-def update_in_place(old: Any, new: Any) -> None:
-    """Give a list, dict or set (or those within a tuple) the contents of ``new``, keeping its identity."""
-    if type(old) is not type(new):
-        return
-    if type(old) in (list, tuple):
-        kept = [_merged(a, b) for a, b in zip(old, new, strict=False)]
-        if type(old) is list:
-            old[:] = kept + list(new[len(kept) :])
-    elif type(old) is dict:
-        kept_items = {key: _merged(old[key], value) if key in old else value for key, value in new.items()}
-        old.clear()
-        old.update(kept_items)
-    elif type(old) is set:
-        old.clear()
-        old.update(new)
-
-
-def _merged(old: Any, new: Any) -> Any:
-    if type(old) is type(new) and type(old) in (list, dict, set, tuple):
-        update_in_place(old, new)
-        return new if type(old) is tuple else old
-    return new
-
-
-def describe_end(status: int) -> tuple[str, str]:
-    """Return the status and the reason for a process that ended without an answer."""
+def describe_end(status: int, most_mb: int, limits: Limits) -> tuple[str, str]:
+    """Return the status and the reason for a process that ended without an answer; ``most_mb``: what it had in use."""
+    full = most_mb > FULL * limits.memory_mb
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         if number == SIGXCPU:
             return "timeout", "out of CPU time"
         name = Signals(number).name if number in Signals.__members__.values() else f"signal {number}"
-        return "crash", f"the process died of {name}"
-    return "crash", f"the process ended with exit status {os.WEXITSTATUS(status)} before it answered"
-
-
-def run_script(server: ForkServer, program: str, stdin: str, limits: Limits) -> Script:
-    """Run a program as ``__main__`` in a child of its own.
-
-    Returns ``(status, stdout, detail, CPU seconds)``, where status is None if the program ended well: only then is its
-    output worth comparing. Output goes to a file in memory that cannot grow beyond the limit.
-    """
-    refill(server.stdin, stdin.encode("utf-8", "surrogatepass"))
-    refill(server.stdout, b"")
-    child = server.take()
-    child.greet()
-    deadline = Deadline(child, limits.test_cpu_s, limits.test_wall_s)
-    with contextlib.suppress(OSError):
-        child.sock.sendall(wire.pack([0, "main", program]))
-    poll = select.poll()
-    poll.register(server.control, select.POLLIN)  # the zygote has news once the child is gone
-    try:
-        deadline.wait(poll)
-    except ChildLost as lost:
-        _, used = server.end(child)
-        return lost.status, "", lost.detail, used
-    ended, used = server.hear()
-    with child.sock:
-        status, detail = _script_failure(child.sock, ended)
-    cap = limits.output_bytes
-    output = printed(server.stdout, cap)
-    if len(output) > cap:
-        return "output_limit", "", f"more than {cap} bytes of output", used
-    return status, output.decode("utf-8", "replace"), detail, used
-
-
-def _script_failure(sock: socket.socket, ended: int) -> tuple[str | None, str | None]:
-    if ended == 0:
-        return None, None
-    if os.WIFSIGNALED(ended):
-        return describe_end(ended)
-    sock.setblocking(False)
-    with contextlib.suppress(OSError, wire.Malformed, TypeError, KeyError, AttributeError):
-        error = as_exception(wire.unpack(sock.recv(4096)[wire.HEADER.size :])["x"])
-        return ("memory" if isinstance(error, MemoryError) else "error"), str(error)
-    return "error", f"exit status {os.WEXITSTATUS(ended)}"
+        return ("memory" if full else "crash"), f"the process died of {name}" + f", with {most_mb} MiB in use" * full
+    code = os.WEXITSTATUS(status)
+    if code == OUT_OF_MEMORY:
+        return "memory", "the process had no memory left"
+    return "crash", f"the process ended with exit status {code} before it answered"
 
 
 def limit_own_memory(megabytes: int) -> None:
     """Bound what the trusted side itself may use, softly, so that an odd answer cannot take the machine down."""
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    wanted = megabytes << 20
+    wanted = megabytes * MEBIBYTE
     resource.setrlimit(resource.RLIMIT_AS, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))

@@ -71,3 +71,4 @@ class Run:
     key: str | None = None  # None: it is shared with nobody
     tickets: list[Ticket] = field(default_factory=list)
     deaths: int = 0  # of workers that had it in hand
+    put_off: bool = False  # until no other is under way: the machine was too busy for it

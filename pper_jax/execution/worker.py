@@ -1,11 +1,20 @@
 """One worker of the pool: the trusted side of testing, with a zygote of its own for the programs.
 
-It takes jobs from the pool one at a time and sends each test's result. Its code never runs a program, only the code of
-tests, under an alarm; should that not be enough, the pool ends the whole worker. A job says how it is to be run::
+A worker is two processes. The watchman does nothing but wait for the judge, which takes jobs from the pool one at a time
+and sends each test's result. The judge's code never runs a program, only the code of tests, under an alarm. Where that
+is not enough (one endless call of C code, a crash of the interpreter), the judge ends and the watchman starts another,
+which goes on behind the test that it ended in. A job says how it is to be run::
 
     {"program": source, "tests": object, "entry_point": name or None, "count": how many tests,
      "isolation": "program" (a child of its own, the default) | "batch" (up to 24 programs share one),
      "stop": "all" (the default) | "first_failure" (tests after one that is not passed are not run)}
+
+A result is ``{"test": [place, status, seconds, detail]}``; a later one for the same place takes the place of the first.
+
+**Confirmation.** Stand-ins cannot show everything: a pass of test code is provisional until the same code has run within
+the program's process too. It runs in the process that is there; where it fails, which may be the fault of what the first
+run left, all tests run once more in a new process, and what fails there has failed. It can take a pass away, never give
+one.
 """
 
 from __future__ import annotations
@@ -20,23 +29,21 @@ from collections.abc import Iterator, Mapping
 from types import FrameType
 from typing import Any
 
-from pper_jax.execution import sandbox, wire
-from pper_jax.execution.checks import AnswerTest, CallTest, CodeTest, Outcome, StdioTest, Test, plan
+from pper_jax.execution import sandbox, values, wire
+from pper_jax.execution.checks import AnswerTest, CallTest, CodeTest, Outcome, StdioTest, Test, TrustedTimeout, explain, plan
 from pper_jax.execution.compare import outputs_match
 from pper_jax.execution.limits import Limits, backstop
-from pper_jax.execution.server import ChildLost, ForkServer, ZygoteLost
-from pper_jax.execution.session import Session, limit_own_memory, run_script
+from pper_jax.execution.scripts import run_script
+from pper_jax.execution.server import ChildLost, ForkServer, ZygoteLost, run_delay
+from pper_jax.execution.session import HarnessFault, Session, limit_own_memory
+from pper_jax.execution.watch import Blame, Journal, watch
 
-Result = tuple[str, float, str | None]
+Result = tuple[int, str, float, str | None]  # place, status, seconds, detail
 MESSAGE_LIMIT = 1 << 30
 PLANS_KEPT = 256
 BATCH_SIZE = 24
-# What a program in a shared child may owe to those before it: it is then run again in a child of its own.
-DOUBTFUL = frozenset({"crash", "timeout", "memory", "output_limit"})
-
-
-class TrustedTimeout(BaseException):
-    """The trusted side itself took too long over an answer."""
+CONFIRM_FACTOR = 2.0  # how many times a test's limit its confirmation may take
+TOO_LONG = "checking the answer took too long"
 
 
 def main() -> None:
@@ -44,17 +51,44 @@ def main() -> None:
     sock = socket.socket(fileno=int(sys.argv[1]))
     options = json.loads(sys.argv[2])
     sandbox.hide()
-    worker = Worker(Limits(**options["limits"]), options["compare"], options["lifeline"])
-    limit_own_memory(options["limits"]["memory_mb"] + 3072)
-    frames = wire.Frames(MESSAGE_LIMIT)
+    watch(lambda journal, blame: judge(sock, options, journal, blame))
+
+
+def judge(sock: socket.socket, options: Mapping[str, Any], journal: Journal, blame: Blame | None) -> None:
+    """Serve the socket; ``blame``: first go on with the job that the judge before this one ended in."""
+    limits = Limits(**options["limits"])
+    worker = Worker(limits, options["compare"], options["lifeline"], journal)
+    limit_own_memory(limits.memory_mb + 3072)
     with contextlib.suppress(OSError):  # the pool went away
         wire.write_message(sock.fileno(), {"ready": worker.server.isolation})
-        while (job := wire.read_message(sock.fileno(), frames)) is not None:
-            serve(worker, job, sock)
+        if blame is not None:
+            serve(worker, wire.unpack(journal.job()), sock, blame)
+        while (message := _receive(sock)) is not None:
+            journal.begin(message)
+            serve(worker, wire.unpack(message), sock)
     worker.server.close()
 
 
-def serve(worker: Worker, job: Mapping[str, Any], sock: socket.socket) -> None:
+def _receive(sock: socket.socket) -> bytes | None:
+    """Return the next message, and take nothing of the one behind it; None where there is none."""
+    header = _read(sock, wire.HEADER.size)
+    if header is None:
+        return None
+    return _read(sock, min(wire.HEADER.unpack(header)[0], MESSAGE_LIMIT))
+
+
+def _read(sock: socket.socket, size: int) -> bytes | None:
+    parts: list[bytes] = []
+    while size > 0:
+        part = sock.recv(min(size, 1 << 20))
+        if not part:
+            return None
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
+
+
+def serve(worker: Worker, job: Mapping[str, Any], sock: socket.socket, blame: Blame | None = None) -> None:
     """Run a job and send its results: those of quick tests together, but all before anything that may take long."""
     waiting: list[bytes] = []
 
@@ -64,8 +98,8 @@ def serve(worker: Worker, job: Mapping[str, Any], sock: socket.socket) -> None:
             waiting.clear()
 
     worker.before_long_work = flush
-    for status, seconds, detail in worker.run(job):
-        waiting.append(wire.pack({"test": [status, seconds, detail]}))
+    for place, status, seconds, detail in worker.run(job, blame):
+        waiting.append(wire.pack({"test": [place, status, seconds, detail]}))
     waiting.append(wire.pack({"done": True}))
     flush()
 
@@ -73,38 +107,51 @@ def serve(worker: Worker, job: Mapping[str, Any], sock: socket.socket) -> None:
 class Worker:
     """Runs jobs against one zygote, which it replaces when it dies."""
 
-    def __init__(self, limits: Limits, compare: str, lifeline: int) -> None:
-        self.limits, self.compare, self.lifeline = limits, compare, lifeline
+    def __init__(self, limits: Limits, compare: str, lifeline: int, journal: Journal) -> None:
+        self.limits, self.compare, self.lifeline, self.journal = limits, compare, lifeline, journal
         self.server = self._new_server()
         self.session: Session | None = None
-        self.program = ""
         self.plans: dict[tuple[str, str | None], list[Test]] = {}
         self.before_long_work: Any = lambda: None
-        signal.signal(signal.SIGALRM, _on_alarm)
-        signal.signal(signal.SIGPROF, _on_alarm)
+        self.alarm = Alarm(limits)
 
-    def run(self, job: Mapping[str, Any]) -> Iterator[Result]:
-        """Yield ``(status, seconds, detail)`` of each test of a job."""
+    def run(self, job: Mapping[str, Any], blame: Blame | None = None) -> Iterator[Result]:
+        """Yield the result of each test of a job, and of some once more."""
         try:
             tests = self._plan(job)
         except (SyntaxError, ValueError, RecursionError) as error:
             detail = f"the tests are no Python: {type(error).__name__}: {error}"
-            yield from [("infrastructure", 0.0, detail)] * job["count"]
+            yield from ((place, "infrastructure", 0.0, detail) for place in range(job["count"]))
             return
-        batch = job.get("isolation") == "batch" and not isinstance(tests[0] if tests else None, StdioTest)
-        stop = job.get("stop") == "first_failure"
-        if not batch:
-            yield from self._run_alone(job["program"], tests, stop)
-            return
-        shared = self.session is not None
-        results = list(self._run_tests(job["program"], tests, stop))
-        if shared and any(status in DOUBTFUL for status, _, _ in results):
-            self._end_session()
-            results = list(self._run_tests(job["program"], tests, stop))
+        if "numpy" in job["program"]:  # its values may come: better to load what reads them before a clock runs
+            with contextlib.suppress(ImportError):
+                import numpy  # noqa: F401
+        batch = job.get("isolation") == "batch" and not isinstance(tests[0] if tests else None, StdioTest | AnswerTest)
+        if batch and blame is None and self.session is not None and self.session.idle:
+            results = self._run_shared(job, tests)
+            if results is not None:
+                yield from results
+                return
+        self.end_session()
+        try:
+            yield from Trial(self, job, tests, shared=batch and blame is None, blame=blame).results()
+        finally:
+            if not batch or self.session is None or not self.session.idle:
+                self.end_session()
+
+    def _run_shared(self, job: Mapping[str, Any], tests: list[Test]) -> list[Result] | None:
+        """Return the results of a program in the process of those before it; None where it has to be judged alone.
+
+        Only what passes there passed: all else may be owed to the others.
+        """
+        trial = Trial(self, job, tests, shared=True)
+        results = list(trial.results())
         session = self.session
-        if session is not None and (session.programs >= BATCH_SIZE or session.sent != session.number):
-            self._end_session()
-        yield from results
+        if session is not None and (session.programs >= BATCH_SIZE or not session.idle):
+            self.end_session()
+        if trial.refused or any(status != "pass" for _, status, _, _ in results):
+            return None
+        return results
 
     def _plan(self, job: Mapping[str, Any]) -> list[Test]:
         key = wire.to_json(job["tests"]), job["entry_point"]
@@ -112,132 +159,18 @@ class Worker:
         if tests is None:
             if len(self.plans) >= PLANS_KEPT:
                 self.plans.clear()
-            tests = self.plans[key] = plan(wire.decode(job["tests"]), job["entry_point"])
+            tests = self.plans[key] = plan(values.decode(job["tests"]), job["entry_point"])
         return tests
 
-    def _run_alone(self, program: str, tests: list[Test], stop: bool) -> Iterator[Result]:
-        self._end_session()
-        try:
-            yield from self._run_tests(program, tests, stop)
-        finally:
-            self._end_session()
-
-    def _run_tests(self, program: str, tests: list[Test], stop: bool) -> Iterator[Result]:
-        wall_end = time.monotonic() + backstop(self.limits.program_timeout_s)
-        cpu_left = self.limits.program_timeout_s
-        broken: Outcome | None = None
-        over: str | None = None
-        fresh = True
-        for place, test in enumerate(tests):
-            start = time.monotonic()
-            if over is None and (start > wall_end or cpu_left <= 0):
-                over = "the program's time was over"
-            if over is not None:
-                yield "not_run", 0.0, over
-                continue
-            if isinstance(test, AnswerTest):
-                outcome = test.judge(program)
-            elif isinstance(test, StdioTest):
-                outcome, used = self._twice(self._run_script, program, test)
-                cpu_left -= used
-            elif broken is not None:
-                outcome = broken
-            else:
-                ahead = [] if stop else _literal_calls(tests, place)
-                outcome, used, broken = self._twice(self._run_call, program, test, ahead, fresh)
-                cpu_left -= used
-                fresh = False
-            yield outcome[0], time.monotonic() - start, outcome[1]
-            if stop and outcome[0] != "pass":
-                over = "an earlier test was not passed"
-
-    def _twice(self, step: Any, *arguments: Any) -> Any:
-        """Run a step, and once more with a new zygote if the first died under it."""
-        for _ in range(2):
-            try:
-                return step(*arguments)
-            except ZygoteLost:
-                self._renew_server()
-        outcome = "crash", "the program killed the process that started it"
-        if {"pid", "seccomp"} & set(self.server.isolation):
-            outcome = "infrastructure", "the process that starts programs died twice"
-        return (outcome, 0.0) if step == self._run_script else (outcome, 0.0, None)
-
-    def _load(self, program: str, ahead: list[str], fresh: bool) -> Outcome | None:
-        """See that the program is loaded; return the outcome of all its tests where it cannot be."""
-        if self.session is not None and not fresh:
-            return None
-        session = self.session = self.session or Session(self.server, self.limits)
-        try:
-            session.load(program, ahead)
-        except ChildLost as lost:
-            self.session = None
-            return lost.status, f"while the program was loaded: {lost.detail}"
-        except Exception as error:
-            if session.programs == 1 or session.sent != session.number:
-                self._end_session()
-            return ("memory" if isinstance(error, MemoryError) else "error"), str(error)
-        return None
-
-    def _run_call(
-        self, program: str, test: CallTest | CodeTest, ahead: list[str], fresh: bool
-    ) -> tuple[Outcome, float, Outcome | None]:
-        """Run one test; return its outcome, its CPU seconds, and the outcome of all further tests if that is known."""
-        own = [test.packed] if isinstance(test, CallTest) and test.packed is not None else []
-        broken = self._load(program, own + ahead if own else [], fresh)
-        if broken is not None:
-            return broken, 0.0, broken
-        session = self.session
-        assert session is not None
-        session.begin()
-        outcome: Outcome
-        if isinstance(test, CodeTest):
-            self.before_long_work()
-        try:
-            self._set_alarms()
-            outcome = test.run(session, self.compare, ahead)
-            signal.setitimer(signal.ITIMER_REAL, 0)
-        except ChildLost as lost:
-            outcome = lost.status, lost.detail
-        except TrustedTimeout:
-            outcome = "timeout", "checking the answer took too long"
-            self._renew_server()  # in the middle of what, nobody knows
-        except (RecursionError, MemoryError) as error:
-            outcome = "error", f"{type(error).__name__} while the answer was checked"
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.setitimer(signal.ITIMER_PROF, 0)
-        used = session.deadline.used()
-        if session.lost is not None:  # whatever the code of the test made of it
-            if self.session is not None:
-                outcome = session.lost.status, session.lost.detail
-            self.session = None
-            used = self.limits.test_cpu_s if outcome[0] == "timeout" else used
-        return outcome, used, None
-
-    def _set_alarms(self) -> None:
-        limits = self.limits
-        signal.setitimer(signal.ITIMER_PROF, limits.trusted_s)
-        signal.setitimer(signal.ITIMER_REAL, limits.test_wall_s + backstop(limits.trusted_s))
-
-    def _run_script(self, program: str, test: StdioTest) -> tuple[Outcome, float]:
-        self.before_long_work()
-        status, output, detail, used = run_script(self.server, program, test.stdin, self.limits)
-        if status is not None:
-            return (status, detail), used
-        if outputs_match(output, test.stdout, self.compare):
-            return ("pass", None), used
-        return ("fail", "wrong output"), used
-
-    def _end_session(self) -> None:
+    def end_session(self) -> None:
         if self.session is not None:
             try:
                 self.session.release()
             except ZygoteLost:
-                self._renew_server()
+                self.renew_server()
             self.session = None
 
-    def _renew_server(self) -> None:
+    def renew_server(self) -> None:
         self.session = None
         self.server.close()
         self.server = self._new_server()
@@ -246,15 +179,275 @@ class Worker:
         return ForkServer(self.limits, self.lifeline)
 
 
+class Trial:
+    """One program's tests."""
+
+    def __init__(
+        self,
+        worker: Worker,
+        job: Mapping[str, Any],
+        tests: list[Test],
+        shared: bool = False,
+        blame: Blame | None = None,
+    ) -> None:
+        self.worker, self.limits, self.program, self.tests, self.shared = worker, worker.limits, job["program"], tests, shared
+        self.blame = blame
+        self.stop = job.get("stop") == "first_failure"
+        self.refused = False  # the program may not share a process
+        self.loaded = False
+        self.broken: Outcome | None = None  # of all tests, where the program cannot be loaded
+        self.passed: list[int] = []  # places of the code tests to be confirmed
+
+    def results(self) -> Iterator[Result]:
+        """Yield the results."""
+        wall_end = time.monotonic() + backstop(self.limits.program_timeout_s)
+        cpu_left = self.limits.program_timeout_s
+        over: str | None = None
+        first = 0
+        if self.blame is not None:
+            first = self.blame.place + 1
+            yield self.blame.place, self.blame.status, self.blame.seconds, self.blame.detail
+            over = "an earlier test was not passed" if self.stop else None
+        for place in range(first, len(self.tests)):
+            start = time.monotonic()
+            if over is None and (start > wall_end or cpu_left <= 0):
+                over = "the program's time was over"
+            if over is not None:
+                yield place, "not_run", 0.0, over
+                continue
+            outcome, used = self._twice(place)
+            if self.refused:
+                return
+            cpu_left -= used
+            yield place, outcome[0], time.monotonic() - start, outcome[1]
+            if self.stop and outcome[0] != "pass":
+                over = "an earlier test was not passed"
+        if self.passed:
+            yield from self._confirmed()
+
+    def _twice(self, place: int) -> tuple[Outcome, float]:
+        """Run a test, and once more with a new zygote if the first died under it."""
+        for _ in range(2):
+            try:
+                return self._run(place)
+            except ZygoteLost:
+                self.worker.renew_server()
+                self.loaded = False
+        if {"pid", "seccomp"} & set(self.worker.server.isolation):
+            return ("infrastructure", "the process that starts programs died twice"), 0.0
+        return ("crash", "the program killed the process that started it"), 0.0
+
+    def _run(self, place: int) -> tuple[Outcome, float]:
+        """Run a test; return its outcome and its CPU seconds."""
+        test = self.tests[place]
+        if isinstance(test, AnswerTest):
+            return test.judge(self.program), 0.0
+        if isinstance(test, StdioTest):
+            return self._run_script(test)
+        if self.broken is not None:
+            return self.broken, 0.0
+        ahead = [] if self.stop else _literal_calls(self.tests, place)
+        self.broken = self._load([test.packed, *ahead] if isinstance(test, CallTest) else [])
+        if self.broken is not None or self.refused:
+            return self.broken or ("not_run", None), 0.0
+        session = self.worker.session
+        assert session is not None
+        session.begin()
+        code = isinstance(test, CodeTest)
+        if code:
+            self.worker.before_long_work()
+        outcome = self._judge(lambda: test.run(session, self.worker.compare, ahead), session, place)
+        if code and outcome[0] == "pass":
+            self.passed.append(place)
+        return outcome, self._after(session, outcome)
+
+    def _judge(self, step: Any, session: Session, place: int) -> Outcome:
+        """Take a step on the trusted side, under its alarm; return the outcome, whatever the code of the test made of it."""
+        journal, alarm = self.worker.journal, self.worker.alarm
+        outcome: Outcome
+        try:
+            journal.enter(place, self.limits)
+            alarm.start(session)
+            outcome = step()
+        except ChildLost as lost:
+            outcome = _lost(lost)
+        except TrustedTimeout:
+            outcome = "timeout", TOO_LONG
+        except HarnessFault as fault:
+            outcome = "infrastructure", str(fault)
+        finally:
+            alarm.stop()
+            journal.leave()
+        if session.lost is not None:
+            return _lost(session.lost)
+        if alarm.went_off:
+            self.worker.renew_server()  # in the middle of what, nobody knows
+            self.loaded = False
+            return "timeout", TOO_LONG
+        if session.fault is not None:
+            outcome, session.fault = ("infrastructure", str(session.fault)), None
+        return outcome
+
+    def _after(self, session: Session, outcome: Outcome) -> float:
+        """Return the CPU seconds of a test that was run, and see to the session."""
+        used = session.deadline.used()
+        if session.lost is not None:
+            self.worker.session, self.loaded = None, False
+            return self.limits.test_cpu_s if outcome[0] == "timeout" else used
+        return used
+
+    def _load(self, ahead: list[str]) -> Outcome | None:
+        """See that the program is loaded; return the outcome of all its tests where it cannot be."""
+        worker = self.worker
+        if self.loaded and worker.session is not None:
+            return None
+        if worker.session is None or not self.shared:
+            worker.end_session()
+            worker.session = Session(worker.server, self.limits)
+        session = worker.session
+        try:
+            self.refused = not session.load(self.program, ahead, self.shared)
+            self.loaded = True
+        except ChildLost as lost:
+            worker.session = None
+            status, detail = _lost(lost)
+            return status, f"while the program was loaded: {detail}"
+        except BaseException as error:
+            if isinstance(error, ZygoteLost):
+                raise
+            worker.end_session()
+            return explain(error, session)
+        return None
+
+    def _run_script(self, test: StdioTest) -> tuple[Outcome, float]:
+        self.worker.before_long_work()
+        status, output, detail, used = run_script(self.worker.server, self.program, test.stdin, self.limits)
+        if status is not None:
+            return (_lost(ChildLost(status, detail or "")) if status == "busy" else (status, detail)), used
+        if outputs_match(output, test.stdout, self.worker.compare):
+            return ("pass", None), used
+        return ("fail", "wrong output"), used
+
+    # ---- confirmation
+
+    def _confirmed(self) -> Iterator[Result]:
+        """Yield the results of code tests that passed and, run where the program is, do not."""
+        self.worker.before_long_work()
+        for _ in range(2):
+            try:
+                if self.loaded and self.worker.session is not None and self._passes_again(self.worker.session):
+                    return
+                yield from self._second_run()
+                return
+            except ZygoteLost:
+                self.worker.renew_server()
+                self.loaded = False
+
+    def _passes_again(self, session: Session) -> bool:
+        """Whether all that passed passes natively in the process that is there."""
+        return all(self._natively(session, place)[0] == "pass" for place in [-1, *self.passed])
+
+    def _second_run(self) -> Iterator[Result]:
+        """Run all tests natively in a process of their own; yield what fails of those that passed."""
+        self.worker.end_session()
+        self.loaded, shared, self.shared = False, self.shared, False
+        broken = self._load([])
+        self.shared = shared
+        over = False
+        session = self.worker.session
+        for place in [-1, *range(len(self.tests))]:
+            start = time.monotonic()
+            if broken is None and (session is None or session.lost is not None):
+                broken = "not_run", "an earlier test ended the process"
+            outcome = broken or self._natively(session, place)  # type: ignore[arg-type]
+            if place in self.passed and outcome[0] not in ("pass", "not_run"):
+                yield place, outcome[0], time.monotonic() - start, outcome[1]
+                over = self.stop
+            elif over and place >= 0:
+                yield place, "not_run", 0.0, "an earlier test was not passed"
+        self.worker.end_session()
+
+    def _natively(self, session: Session, place: int) -> Outcome:
+        """Run a test, or what stands before all (-1), in the program's own names; return the outcome."""
+        if place < 0:
+            test: Test = self.tests[self.passed[0]]
+            native = test.native_setup if isinstance(test, CodeTest) else None
+        else:
+            test = self.tests[place]
+            native = test.native if isinstance(test, CodeTest | CallTest) else None
+        if native is None:
+            return "pass", None
+        entry_point = next(test.entry_point for test in self.tests if isinstance(test, CodeTest))
+        session.begin(CONFIRM_FACTOR)
+        try:
+            session.test(native, entry_point)
+        except ChildLost as lost:
+            self.worker.session, self.loaded = None, False
+            return _lost(lost)
+        except BaseException as error:
+            if session.raised is error and isinstance(error, AssertionError):
+                return "fail", session.told
+            return explain(error, session)
+        return "pass", None
+
+
+def _lost(lost: ChildLost) -> Outcome:
+    """Return the outcome for a process that is lost; ``infrastructure`` where the machine was too busy to say."""
+    return ("infrastructure" if lost.status == "busy" else lost.status), lost.detail
+
+
+class Alarm:
+    """What ends the code of a test that does not come to an end: after so much CPU time, or wall-clock time of waiting."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.armed = self.went_off = False
+        self.session: Session | None = None
+        self.start_s = self.waited = 0.0
+        signal.signal(signal.SIGALRM, self._on_wall)
+        signal.signal(signal.SIGPROF, self._on_cpu)
+
+    def start(self, session: Session) -> None:
+        """Start the clocks."""
+        self.session, self.armed, self.went_off = session, True, False
+        self.start_s = time.monotonic()
+        self.waited = 0.0
+        signal.setitimer(signal.ITIMER_PROF, self.limits.trusted_s, 0.1)
+        signal.setitimer(signal.ITIMER_REAL, self._wall_s(), 0.1)
+
+    def stop(self) -> None:
+        """Stop them."""
+        self.armed = False
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+
+    def _wall_s(self) -> float:
+        return self.limits.test_wall_s + backstop(self.limits.trusted_s)
+
+    def _on_cpu(self, number: int, frame: FrameType | None) -> None:
+        if self.armed:
+            self.went_off = True
+            raise TrustedTimeout
+
+    def _on_wall(self, number: int, frame: FrameType | None) -> None:
+        if not self.armed:
+            return
+        with contextlib.suppress(OSError, ValueError, IndexError):  # not counted: waiting for a core, here or there
+            waited = run_delay("/proc/self/schedstat")
+            self.waited = self.waited or waited
+            session = self.session
+            busy = waited - self.waited + (session.deadline.stretch() if session is not None else 0.0)
+            if time.monotonic() - self.start_s < self._wall_s() + busy:
+                return
+        self.went_off = True
+        raise TrustedTimeout
+
+
 def _literal_calls(tests: list[Test], place: int) -> list[str]:
     """Return the calls of the tests after this one, up to the first that is no literal call."""
     calls: list[str] = []
     for test in tests[place + 1 :]:
-        if not isinstance(test, CallTest) or test.packed is None:
+        if not isinstance(test, CallTest):
             break
         calls.append(test.packed)
     return calls
-
-
-def _on_alarm(number: int, frame: FrameType | None) -> None:
-    raise TrustedTimeout

@@ -25,52 +25,59 @@ import select
 import site
 import socket
 import sys
+from importlib.machinery import SourceFileLoader
 from types import ModuleType
 from typing import NoReturn
 
 from pper_jax.execution import sandbox
 from pper_jax.execution.wire import END, NEWS
 
+PRIVATE = ("wire", "values", "heap", "standins", "tame", "inside", "script", "child")  # loaded so, each after what it imports
 PRELOAD = ("bisect", "collections", "copy", "datetime", "functools", "heapq", "itertools", "math", "operator", "random")
 PRELOAD_MORE = ("re", "string", "threading", "typing")
-CHANNEL, STDIN, STDOUT = 3, 4, 5  # descriptors of a child; the zygote's own lie beyond them
+CHANNEL = 3  # the descriptor of a child; the zygote's own lie beyond
 OWN = 10
+OUT_OF_MEMORY = 71
 SHARED_BY = 24  # programs that may share a child, whose CPU time the kernel adds up
 
 
 def main() -> None:
     """Serve the control socket.
 
-    Arguments, as JSON: descriptors of that socket, of scripts' stdin and stdout, and of a pipe to hold open until the
-    end; the limits; the names of layers to leave out.
+    Arguments, as JSON: descriptors of that socket and of a pipe to hold open until the end; the limits; the names of
+    layers to leave out.
     """
-    given, limits, without = (json.loads(argument) for argument in sys.argv[1:])
-    control_fd, stdin, stdout, _ = (fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, OWN) for fd in given)
-    for fd in {*given, CHANNEL, STDIN, STDOUT}:
+    given, limits, without = (json.loads(argument) for argument in sys.argv[1:4])
+    control_fd, _ = (fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, OWN) for fd in given)
+    for fd in {*given, CHANNEL}:
         os.dup2(0, fd)
     control = socket.socket(fileno=control_fd)
     for name in PRELOAD + PRELOAD_MORE:
         importlib.import_module(name)
-    for name in ("wire", "child"):
+    for name in PRIVATE:
         _load_privately(f"pper_jax.execution.{name}", os.path.join(os.path.dirname(__file__), f"{name}.py"))
+    inside = sys.modules["pper_jax.execution.inside"]
+    inside.Depth.top = inside.deepest(0) + 1  # this function is called by the code of a module, as a script's are
     for add_builtins in (site.setquit, site.setcopyright, site.sethelper):
         add_builtins()
     sys.argv[:] = [""]
+    sandbox.set_thread_stack(int(limits["memory_mb"]))
     walls = sandbox.enter(limits, without)  # after the imports: behind the walls these files cannot be read
     try:
         control.sendall(json.dumps(walls.walls).encode() + b"\n")
     except OSError:  # the worker is gone already
         walls.remove_box()
         return
-    Zygote(control, (stdin, stdout), limits, walls).serve()
+    Zygote(control, limits, walls).serve()
 
 
 def _load_privately(name: str, path: str) -> None:
     """Import a module with a copy of the builtins of its own, so that nobody can patch what it uses."""
     module = sys.modules[name] = ModuleType(name)
     module.__dict__["__builtins__"] = dict(vars(builtins))
-    with open(path, encoding="utf-8") as file:
-        exec(compile(file.read(), path, "exec", dont_inherit=True), module.__dict__)
+    code = SourceFileLoader(name, path).get_code(name)  # compiled already, where the pool's process has imported it
+    assert code is not None
+    exec(code, module.__dict__)
 
 
 # The C library's fork, without what Python does around its own: there is one thread, so no lock needs making again, and
@@ -82,10 +89,8 @@ _fork = ctypes.PyDLL(None).fork
 class Zygote:
     """The loop of the fork server."""
 
-    def __init__(
-        self, control: socket.socket, streams: tuple[int, int], limits: dict[str, float], walls: sandbox.Sandbox
-    ) -> None:
-        self.control, self.streams, self.walls = control, streams, walls
+    def __init__(self, control: socket.socket, limits: dict[str, float], walls: sandbox.Sandbox) -> None:
+        self.control, self.walls = control, walls
         self.cpu_seconds = SHARED_BY * (int(limits["program_timeout_s"]) + 2)
         self.child_main = sys.modules["pper_jax.execution.child"].run
         os.environ.clear()
@@ -97,7 +102,7 @@ class Zygote:
 
     def serve(self) -> None:
         """Fork child after child until the control socket closes."""
-        status, cpu, number = 0, 0.0, 0
+        status, cpu, most_mb, number = 0, 0.0, 0, 0
         while True:
             number += 1
             self.walls.make_box()
@@ -108,12 +113,12 @@ class Zygote:
                 self.become_child(ours.fileno())
             ours.close()
             try:
-                socket.send_fds(self.control, [NEWS.pack(number, status, cpu)], [theirs.fileno()])
+                socket.send_fds(self.control, [NEWS.pack(number, status, cpu, most_mb)], [theirs.fileno()])
                 theirs.close()
                 asked_to_go_on = self.wait(pid, number)
             except OSError:
                 asked_to_go_on = False
-            status, cpu = self.walls.end_child(pid)
+            status, cpu, most_mb = self.walls.end_child(pid)
             self.walls.empty_box()
             if not asked_to_go_on:
                 self.walls.remove_box()
@@ -144,12 +149,13 @@ class Zygote:
         try:
             os.setsid()
             os.dup2(0, 2)  # the zygote's stdin is /dev/null; what programs say on stderr is nobody's business
-            for fd, place in zip((channel, *self.streams), (CHANNEL, STDIN, STDOUT), strict=True):
-                os.dup2(fd, place)
+            os.dup2(channel, CHANNEL)
             os.chdir(self.walls.box)
             resource.setrlimit(resource.RLIMIT_CPU, (self.cpu_seconds, self.cpu_seconds))
             self.walls.drop_rights()
-            os.closerange(STDOUT + 1, 1 << 16)
-            self.child_main(CHANNEL, STDIN, STDOUT)
+            os.closerange(CHANNEL + 1, 1 << 16)
+            self.child_main(CHANNEL)
+        except MemoryError:
+            os._exit(OUT_OF_MEMORY)
         finally:
             os._exit(70)

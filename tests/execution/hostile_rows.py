@@ -39,4 +39,4 @@ def hostile_job(row: dict[str, Any], canary: Path, port: int) -> Job:
         t.get("assert") or f"assert {row['fn']}({', '.join(map(repr, t['args']))}) == {t['expected']!r}"
         for t in row["tests"]
     ]
-    return Job(program, {"kind": "asserts", "asserts": asserts}, row["fn"])
+    return Job(program, {"kind": "asserts", "asserts": asserts}, row.get("fn"))

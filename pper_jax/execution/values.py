@@ -1,0 +1,540 @@
+"""Values as JSON: what crosses the border of the sandbox as data, both ways, with its type, order and equality.
+
+Reading a value never runs code of the other side: nothing is unpickled, and a name stands only for a class of
+``LIBRARY``. JSON's null, booleans, strings, finite floats, integers below 2**53 and lists stand for themselves;
+everything else is an object with one key, its tag::
+
+    i big int   f nan, inf   c complex   b bytes   t tuple   z frozenset   range   slice   k Ellipsis, NotImplemented
+    q Fraction   D Decimal   date time datetime timedelta timezone zone   U UUID   P path   re pattern   nt namedtuple
+    en enum member of the library   E exception of the library   T class of the library   view of a dict   ns numpy scalar
+    and what can be changed in place: d dict  s set  B bytearray  dq deque  C Counter  O OrderedDict  dd defaultdict
+    a array  CM ChainMap  np numpy array  (l list, where it is named)
+    @ number of an object that both sides know (see ``heap``)   r type name of one that stayed behind for good
+
+Both sides load this module; what the sandbox has not imported itself is not imported here.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from gc import get_referents
+from importlib import import_module
+from typing import Any, Protocol
+
+from pper_jax.execution.wire import unpack
+
+MAX_DEPTH = 100
+SAFE_INT = 1 << 53
+DATA = (int, float, complex, str, bytes, list, tuple, dict, set, frozenset, bytearray)  # bases whose value crosses
+# Modules whose classes may be named: value types, abstract classes and exceptions. No class among them does anything
+# to files or processes when it is called.
+LIBRARY = frozenset(
+    "builtins collections collections.abc types typing numbers datetime decimal fractions enum uuid pathlib array re "
+    "json.decoder queue _queue statistics struct zlib binascii errno asyncio.exceptions asyncio.queues "
+    "concurrent.futures._base copy configparser csv _csv dataclasses contextlib ipaddress zoneinfo._common "
+    "unicodedata abc itertools functools operator string heapq math graphlib urllib.error http".split()
+)
+UNNAMED = {  # classes of the interpreter that say they are builtins and are not
+    "function": "FunctionType",
+    "generator": "GeneratorType",
+    "coroutine": "CoroutineType",
+    "async_generator": "AsyncGeneratorType",
+    "method": "MethodType",
+    "builtin_function_or_method": "BuiltinFunctionType",
+    "module": "ModuleType",
+    "mappingproxy": "MappingProxyType",
+    "code": "CodeType",
+    "NoneType": "NoneType",
+}
+MUTABLE = {
+    "builtins.list": "l",
+    "builtins.dict": "d",
+    "builtins.set": "s",
+    "builtins.bytearray": "B",
+    "collections.deque": "dq",
+    "collections.Counter": "C",
+    "collections.OrderedDict": "O",
+    "collections.defaultdict": "dd",
+    "array.array": "a",
+    "collections.ChainMap": "CM",
+    "numpy.ndarray": "np",
+}
+
+
+class NotPlain(Exception):
+    """A value that cannot be written as data."""
+
+
+class TooDeep(NotPlain):
+    """Data nested so deeply that it has to be written flat (see ``heap``)."""
+
+
+class Malformed(ValueError):
+    """JSON that is no value."""
+
+
+class Side(Protocol):
+    """What an end of the border does with objects that are no plain data.
+
+    ``shares``: whether what can be changed in place travels by reference, so that both sides go on meaning one object.
+    """
+
+    shares: bool
+
+    def refer(self, value: Any, kind: type) -> Any:
+        """Return what stands for an object: ``{"@": number}``, or other JSON; raise NotPlain."""
+
+    def referred(self, number: Any) -> Any:
+        """Return the object of a number."""
+
+
+def encode(value: Any, side: Side | None = None, depth: int = 0) -> Any:
+    """Return ``value`` as JSON (see the module); raise NotPlain where it is no data and ``side`` cannot help."""
+    kind = type(value)
+    if value is None or kind is bool or kind is str:
+        return value
+    if kind is int:
+        return value if -SAFE_INT < value < SAFE_INT else {"i": hex(value)}
+    if kind is float:
+        return value if value - value == 0 else {"f": repr(value)}
+    if depth > MAX_DEPTH:
+        raise TooDeep("data nested too deeply")
+    depth += 1
+    if kind is tuple:
+        return {"t": [encode(item, side, depth) for item in value]}
+    if side is None or not side.shares:
+        if kind is list:
+            return value if _is_json(value) else [encode(item, side, depth) for item in value]
+        if kind is dict:
+            return {"d": [[encode(key, side, depth), encode(item, side, depth)] for key, item in value.items()]}
+        if kind is set:
+            return {"s": [encode(item, side, depth) for item in value]}
+    elif kind is list or kind is dict or kind is set:
+        return side.refer(value, kind)
+    if kind is frozenset:
+        return {"z": [encode(item, side, depth) for item in value]}
+    return _encode_rare(value, kind, side, depth)
+
+
+def _is_json(items: list[Any]) -> bool:
+    """Whether a list stands for itself: only small integers, or only strings. Long lists are worth the look."""
+    kinds = set(map(type, items))
+    if kinds == {int}:
+        return min(items) > -SAFE_INT and max(items) < SAFE_INT
+    return kinds == {str}
+
+
+def full_name(kind: type) -> str:
+    """Return a class's module and name; nothing that a program's metaclass could make of them."""
+    return ".".join(_names(kind))
+
+
+def _names(kind: type) -> tuple[str, str]:
+    module, name = type.__dict__["__module__"].__get__(kind), type.__dict__["__qualname__"].__get__(kind)
+    return (module if type(module) is str else ""), name
+
+
+def mutable_tag(kind: type) -> str | None:
+    """Return the tag of a class of the library whose instances can be changed in place."""
+    return MUTABLE.get(full_name(kind))
+
+
+def data_base(kind: type) -> type | None:
+    """Return the first class among a class and its bases whose instances are data; None where there is none."""
+    known = (base for base in type.__dict__["__mro__"].__get__(kind) if base in DATA or mutable_tag(base))
+    return next(known, None)
+
+
+def _encode_rare(value: Any, kind: type, side: Side | None, depth: int) -> Any:
+    name = full_name(kind)
+    if name in MUTABLE:
+        if side is not None and side.shares:
+            return side.refer(value, kind)
+        return {MUTABLE[name]: contents(value, MUTABLE[name], side, depth)}
+    write = WRITE.get(name) or _writer(value, kind, name)
+    if write is not None:
+        try:
+            written = write(value, lambda item: encode(item, side, depth))
+        except (AttributeError, ValueError, TypeError, KeyError):
+            written = None  # a time zone of the program's own, say
+        if written is not None:
+            return written
+    if side is not None and side.shares:
+        return side.refer(value, kind)
+    if any(base in DATA for base in kind.__mro__):
+        return as_data(value, side, depth)
+    if side is None:
+        raise NotPlain(f"a value of type {kind.__name__} is no plain data")
+    return side.refer(value, kind)
+
+
+def as_data(value: Any, side: Side | None, depth: int = 0) -> Any:
+    """Write an instance of a subclass of a data type as that type; a namedtuple keeps its fields."""
+    base = next(base for base in type(value).__mro__ if base in DATA)
+    plain = as_base(value, base)
+    fields = getattr(type(value), "_fields", None)
+    if base is tuple and isinstance(fields, tuple) and len(fields) == len(plain) and set(map(type, fields)) <= {str}:
+        return {"nt": [type(value).__name__, list(fields), [encode(item, side, depth) for item in plain]]}
+    return encode(plain, side, depth)
+
+
+def as_base(value: Any, base: Any) -> Any:
+    """Return what an instance of a subclass of a builtin type is to that type, without a method of the subclass."""
+    if base in (int, float, str):
+        return {int: int.__int__, float: float.__float__, str: str.__str__}[base](value)
+    if base is complex:
+        return complex(complex.real.__get__(value), complex.imag.__get__(value))  # type: ignore[attr-defined]
+    return dict(dict.items(value)) if base is dict else base(base.__iter__(value))
+
+
+def _writer(value: Any, kind: type, name: str) -> Callable[[Any, Any], Any] | None:
+    """Return how values are written that are known by their class rather than by its name."""
+    if isinstance(value, type):
+        return lambda v, e: {"T": reference(v)} if reference(v) else None
+    if name.startswith("numpy.") and hasattr(value, "dtype"):
+        return _write_scalar
+    if reference(kind) is None:
+        return None
+    if isinstance(value, BaseException):
+        return _write_exception
+    if type(kind).__name__ in ("EnumType", "EnumMeta"):
+        return lambda v, e: {"en": [reference(type(v)), v.name]}
+    return None
+
+
+def _write_exception(error: BaseException, enc: Callable[[Any], Any]) -> Any:
+    attributes = {name: value for name, value in vars(error).items() if name != "__notes__"}
+    if isinstance(error, OSError):
+        attributes |= {name: getattr(error, name) for name in ("filename", "filename2")}
+    return {"E": [reference(type(error)), [enc(item) for item in error.args], [[k, enc(v)] for k, v in attributes.items()]]}
+
+
+def _write_zone(zone: Any, enc: Callable[[Any], Any]) -> Any:
+    offset, name = zone.__getinitargs__()[0], zone.__getinitargs__()[1:]
+    return {"timezone": [enc(offset), *name]}
+
+
+def _write_time(value: Any, enc: Callable[[Any], Any]) -> list[Any]:
+    zone = value.tzinfo
+    if zone is not None and full_name(type(zone)) not in ("datetime.timezone", "zoneinfo.ZoneInfo"):
+        raise ValueError("a time zone of its own")
+    return [value.hour, value.minute, value.second, value.microsecond, enc(zone), value.fold]
+
+
+def _write_view(name: str) -> Callable[[Any, Any], Any]:
+    return lambda view, enc: {"view": [name, enc(get_referents(view)[0])]}
+
+
+def _write_scalar(value: Any, enc: Callable[[Any], Any]) -> Any:
+    return {"ns": [value.dtype.str, value.tobytes().hex()]} if value.dtype.kind in "biufcmMSU" else None
+
+
+WRITE: dict[str, Callable[[Any, Callable[[Any], Any]], Any]] = {
+    "builtins.bytes": lambda v, e: {"b": v.hex()},
+    "builtins.complex": lambda v, e: {"c": [e(v.real), e(v.imag)]},
+    "builtins.range": lambda v, e: {"range": [e(v.start), e(v.stop), e(v.step)]},
+    "builtins.slice": lambda v, e: {"slice": [e(v.start), e(v.stop), e(v.step)]},
+    "builtins.ellipsis": lambda v, e: {"k": "Ellipsis"},
+    "builtins.NotImplementedType": lambda v, e: {"k": "NotImplemented"},
+    "builtins.dict_keys": _write_view("keys"),
+    "builtins.dict_values": _write_view("values"),
+    "builtins.dict_items": _write_view("items"),
+    "builtins.mappingproxy": _write_view("proxy"),
+    "fractions.Fraction": lambda v, e: {"q": [e(v.numerator), e(v.denominator)]},
+    "decimal.Decimal": lambda v, e: {"D": str(v)},
+    "datetime.date": lambda v, e: {"date": [v.year, v.month, v.day]},
+    "datetime.time": lambda v, e: {"time": _write_time(v, e)},
+    "datetime.datetime": lambda v, e: {"datetime": [v.year, v.month, v.day, *_write_time(v, e)]},
+    "datetime.timedelta": lambda v, e: {"timedelta": [v.days, v.seconds, v.microseconds]},
+    "datetime.timezone": _write_zone,
+    "zoneinfo.ZoneInfo": lambda v, e: {"zone": v.key} if v.key else None,
+    "uuid.UUID": lambda v, e: {"U": v.hex},
+    "pathlib.PosixPath": lambda v, e: {"P": ["PosixPath", str(v)]},
+    "pathlib.PurePosixPath": lambda v, e: {"P": ["PurePosixPath", str(v)]},
+    "pathlib.PureWindowsPath": lambda v, e: {"P": ["PureWindowsPath", str(v)]},
+    "re.Pattern": lambda v, e: {"re": [e(v.pattern), v.flags]},
+}
+
+
+def reference(kind: Any) -> str | None:
+    """Return ``module:name`` of a class of the library, None for any other object."""
+    if not isinstance(kind, type):
+        return None
+    module, name = _names(kind)
+    if module == "builtins" and name in UNNAMED:
+        module, name = "types", UNNAMED[name]
+    if module not in LIBRARY or "." in name:
+        return None
+    found = sys.modules.get(module)
+    return f"{module}:{name}" if found is not None and vars(found).get(name) is kind else None
+
+
+def resolve(text: str) -> Any:
+    """Return the class that ``reference`` named; raise Malformed for anything else."""
+    module, _, name = text.partition(":")
+    if module not in LIBRARY:
+        raise Malformed(f"no library of values: {module[:40]!r}")
+    found = vars(import_module(module)).get(name)
+    if not isinstance(found, type):
+        raise Malformed(f"no class: {text[:40]!r}")
+    return found
+
+
+def parse(text: str) -> Any:
+    """Return JSON that this side wrote itself."""
+    return unpack(text.encode("ascii"))
+
+
+def decode(data: Any, side: Side | None = None, depth: int = 0) -> Any:
+    """Return the value that ``encode`` wrote; raise Malformed for anything that it does not write."""
+    kind = type(data)
+    if kind is not list and kind is not dict:
+        return data
+    if depth > MAX_DEPTH + 1:
+        raise Malformed("data nested too deeply")
+    depth += 1
+    if kind is list:
+        kinds = set(map(type, data))
+        return [decode(item, side, depth) for item in data] if list in kinds or dict in kinds else data[:]
+    if len(data) != 1:
+        raise Malformed("an object of more than one key")
+    ((tag, body),) = data.items()
+    try:
+        if tag == "@" and side is not None:
+            return side.referred(body)
+        if tag in EMPTY:
+            value = empty(tag, body)
+            fill(value, tag, body, lambda item: decode(item, side, depth))
+            return value
+        return READ[tag](body, lambda item: decode(item, side, depth))
+    except (TypeError, ValueError, KeyError, AttributeError, ArithmeticError, LookupError, ImportError) as error:
+        raise Malformed(f"not a value: {type(error).__name__}") from None
+
+
+class Opaque:
+    """Stands for an object that stayed in the sandbox and is of no further use: it equals nothing but itself."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __repr__(self) -> str:
+        return f"<{self._name} in the sandbox>"
+
+
+def _library(name: str) -> Callable[[], Any]:
+    """Return what imports a module when it is first needed."""
+    return lambda: import_module(name)
+
+
+_datetime, _numpy = _library("datetime"), _library("numpy")
+
+
+def _read_time(body: list[Any], dec: Callable[[Any], Any]) -> Any:
+    *numbers, zone, fold = body
+    kind = _datetime().time if len(numbers) == 4 else _datetime().datetime
+    return kind(*numbers, tzinfo=dec(zone), fold=fold)
+
+
+def _read_exception(body: list[Any], dec: Callable[[Any], Any]) -> BaseException:
+    name, args, attributes = body
+    kind = resolve(name)
+    if not issubclass(kind, BaseException):
+        raise Malformed("no exception")
+    return make_exception(kind, [dec(item) for item in args], {key: dec(item) for key, item in attributes})
+
+
+def make_exception(kind: Any, args: list[Any], attributes: dict[str, Any]) -> Any:
+    """Return an exception with these arguments and attributes, without a call of its class's ``__init__``."""
+    places = [attributes.pop(name, None) for name in ("filename", "filename2")] if issubclass(kind, OSError) else []
+    given = list(args)
+    if len(given) == 2 and any(place is not None for place in places):
+        given += [places[0]] if places[1] is None else [places[0], None, places[1]]
+    try:
+        error = kind.__new__(kind, *given)
+        if kind.__init__ in (BaseException.__init__, OSError.__init__, UnicodeDecodeError.__init__) or given is not args:
+            error.__init__(*given)
+    except TypeError:
+        error = kind.__new__(kind)
+    BaseException.args.__set__(error, tuple(args))  # type: ignore[attr-defined]
+    for name, value in attributes.items():
+        if name[:2] != "__":
+            object.__setattr__(error, name, value)
+    return error
+
+
+def _read_member(body: list[Any], dec: Callable[[Any], Any]) -> Any:
+    return resolve(body[0]).__members__[body[1]]
+
+
+_records: dict[tuple[str, tuple[str, ...]], Any] = {}
+
+
+def _read_record(body: list[Any], dec: Callable[[Any], Any]) -> Any:
+    from collections import namedtuple
+
+    name, fields, items = body
+    key = str(name), tuple(map(str, fields))
+    if key not in _records:
+        if len(_records) > 1000:
+            _records.clear()
+        _records[key] = namedtuple(*key)  # type: ignore[misc]
+    return _records[key]._make([dec(item) for item in items])
+
+
+def _read_scalar(body: list[Any], dec: Callable[[Any], Any]) -> Any:
+    return _numpy().frombuffer(bytes.fromhex(body[1]), dtype=_dtype(body[0]))[0]
+
+
+def _dtype(text: str) -> Any:
+    if not isinstance(text, str) or len(text) > 24 or text[1:2] not in "biufcmMSUO":
+        raise Malformed("no dtype")
+    return _numpy().dtype(text)
+
+
+def _read_view(body: list[Any], dec: Callable[[Any], Any]) -> Any:
+    name, mapping = body[0], dec(body[1])
+    if not isinstance(mapping, dict):
+        raise Malformed("no dict")
+    if name == "proxy":
+        return import_module("types").MappingProxyType(mapping)
+    return {"keys": dict.keys, "values": dict.values, "items": dict.items}[name](mapping)
+
+
+READ: dict[str, Callable[[Any, Callable[[Any], Any]], Any]] = {
+    "t": lambda b, d: tuple([d(item) for item in b]),
+    "z": lambda b, d: frozenset([d(item) for item in b]),
+    "i": lambda b, d: int(b, 16),
+    "f": lambda b, d: float({"nan": "nan", "inf": "inf", "-inf": "-inf"}[b]),
+    "c": lambda b, d: complex(float(d(b[0])), float(d(b[1]))),
+    "b": lambda b, d: bytes.fromhex(b),
+    "range": lambda b, d: range(d(b[0]), d(b[1]), d(b[2])),
+    "slice": lambda b, d: slice(d(b[0]), d(b[1]), d(b[2])),
+    "k": lambda b, d: {"Ellipsis": Ellipsis, "NotImplemented": NotImplemented}[b],
+    "q": lambda b, d: import_module("fractions").Fraction(d(b[0]), d(b[1])),
+    "D": lambda b, d: import_module("decimal").Decimal(b),
+    "date": lambda b, d: _datetime().date(*b),
+    "time": _read_time,
+    "datetime": _read_time,
+    "timedelta": lambda b, d: _datetime().timedelta(*b),
+    "timezone": lambda b, d: _datetime().timezone(*[d(item) for item in b]),
+    "zone": lambda b, d: import_module("zoneinfo").ZoneInfo(b),
+    "U": lambda b, d: import_module("uuid").UUID(hex=b),
+    "P": lambda b, d: getattr(import_module("pathlib"), b[0] if b[0] in PATHS else "")(b[1]),
+    "re": lambda b, d: import_module("re").compile(d(b[0]), b[1]),
+    "nt": _read_record,
+    "en": _read_member,
+    "E": _read_exception,
+    "T": lambda b, d: resolve(b),
+    "view": _read_view,
+    "ns": _read_scalar,
+    "r": lambda b, d: Opaque(("" + b)[:80]),
+}
+PATHS = ("PosixPath", "PurePosixPath", "PureWindowsPath")
+
+
+def base_class(tag: str) -> Any:
+    """Return the class whose instances a tag of MUTABLE is for."""
+    module, _, name = next(name for name, own in MUTABLE.items() if own == tag).rpartition(".")
+    return getattr(import_module(module), name)
+
+
+def contents(value: Any, tag: str, side: Side | None, depth: int = 1) -> Any:
+    """Return what is in an object that can be changed in place, as JSON; ``fill`` is its counterpart.
+
+    No method of a subclass is asked.
+    """
+
+    def enc(item: Any) -> Any:
+        return encode(item, side, depth)
+
+    if tag == "l":
+        value = list.__getitem__(value, slice(None))
+        return value if _is_json(value) else [encode(item, side, depth) for item in value]
+    if tag in ("d", "C"):
+        return [[enc(key), enc(item)] for key, item in dict.items(value)]
+    if tag == "s":
+        return [enc(item) for item in set.__iter__(value)]
+    if tag == "B":
+        return bytearray.hex(value)
+    kind = base_class(tag)
+    if tag == "O":
+        return [[enc(key), enc(item)] for key, item in kind.items(value)]
+    if tag == "dq":
+        return [kind.maxlen.__get__(value), [enc(item) for item in kind.__iter__(value)]]
+    if tag == "dd":
+        factory = kind.default_factory.__get__(value)
+        return [enc(factory), [[enc(key), enc(item)] for key, item in dict.items(value)]]
+    if tag == "a":
+        return [kind.typecode.__get__(value), [enc(item) for item in kind.tolist(value)]]
+    if tag == "CM":
+        return [enc(item) for item in value.maps]
+    if value.dtype.kind == "O":
+        return ["|O", list(value.shape), [enc(item) for item in value.ravel().tolist()]]
+    if value.dtype.kind not in "biufcmMSU":
+        raise NotPlain(f"an array of {value.dtype} is no plain data")
+    return [value.dtype.str, list(value.shape), value.tobytes().hex()]
+
+
+def _empty_array(body: list[Any]) -> Any:
+    if not all(type(size) is int and 0 <= size for size in body[1]):
+        raise Malformed("no shape")
+    return _numpy().empty(body[1], dtype=_dtype(body[0]))
+
+
+EMPTY: dict[str, Callable[[Any], Any]] = {
+    "l": lambda b: [],
+    "d": lambda b: {},
+    "s": lambda b: set(),
+    "B": lambda b: bytearray(),
+    "dq": lambda b: import_module("collections").deque((), b[0]),
+    "C": lambda b: import_module("collections").Counter(),
+    "O": lambda b: import_module("collections").OrderedDict(),
+    "dd": lambda b: import_module("collections").defaultdict(),
+    "a": lambda b: import_module("array").array(b[0]),
+    "CM": lambda b: import_module("collections").ChainMap(),
+    "np": _empty_array,
+}
+
+
+def empty(tag: str, body: Any) -> Any:
+    """Return an object that ``fill`` gives its contents."""
+    return EMPTY[tag](body)
+
+
+def fill(value: Any, tag: str, body: Any, dec: Callable[[Any], Any]) -> None:
+    """Give an object these contents in the place of its own, keeping its identity; no method of a subclass is asked."""
+    kind = base_class(tag)
+    if tag == "l":
+        list.__setitem__(value, slice(None), [dec(item) for item in body])
+    elif tag in ("d", "O", "C", "dd"):
+        if tag == "dd":
+            value.default_factory, body = dec(body[0]), body[1]
+        pairs = [(dec(key), dec(item)) for key, item in body]
+        kind.clear(value)
+        for key, item in pairs:
+            kind.__setitem__(value, key, item)
+    elif tag == "s":
+        items = [dec(item) for item in body]
+        set.clear(value)
+        set.update(value, items)
+    elif tag == "B":
+        bytearray.__setitem__(value, slice(None), bytes.fromhex(body))
+    elif tag == "dq":
+        items = [dec(item) for item in body[1]]
+        kind.clear(value)
+        kind.extend(value, items)
+    elif tag == "a":
+        kind.__setitem__(value, slice(None), kind(body[0], [dec(item) for item in body[1]]))
+    elif tag == "CM":
+        value.maps = [dec(item) for item in body]
+    else:
+        _fill_array(value, body, dec)
+
+
+def _fill_array(value: Any, body: list[Any], dec: Callable[[Any], Any]) -> None:
+    if value.dtype.kind == "O":
+        value.reshape(-1)[:] = [dec(item) for item in body[2]]
+        return
+    given = _numpy().frombuffer(bytes.fromhex(body[2]), dtype=value.dtype)
+    value[...] = given.reshape(value.shape)
