@@ -55,6 +55,11 @@ class Journal:
         wall_end = now + limits.silence_s + GRACE_S
         STATE.pack_into(self.page, 0, STATE.unpack_from(self.page)[0], place, now, cpu_end, wall_end)
 
+    def hurry(self) -> None:
+        """Note that the test under way has to end now."""
+        size, place, start, cpu_end, _ = STATE.unpack_from(self.page)
+        STATE.pack_into(self.page, 0, size, place, start, cpu_end, time.monotonic() + GRACE_S)
+
     def leave(self) -> None:
         """Note that no test's code runs."""
         STATE.pack_into(self.page, 0, STATE.unpack_from(self.page)[0], -1, 0.0, 0.0, 0.0)

@@ -113,7 +113,7 @@ class Worker:
         self.session: Session | None = None
         self.plans: dict[tuple[str, str | None], list[Test]] = {}
         self.before_long_work: Any = lambda: None
-        self.alarm = Alarm(limits)
+        self.alarm = Alarm(limits, journal)
 
     def run(self, job: Mapping[str, Any], blame: Blame | None = None) -> Iterator[Result]:
         """Yield the result of each test of a job, and of some once more."""
@@ -399,8 +399,8 @@ def _lost(lost: ChildLost) -> Outcome:
 class Alarm:
     """What ends the code of a test that does not come to an end: after so much CPU time, or wall-clock time of waiting."""
 
-    def __init__(self, limits: Limits) -> None:
-        self.limits = limits
+    def __init__(self, limits: Limits, journal: Journal) -> None:
+        self.limits, self.journal = limits, journal
         self.armed = self.went_off = False
         self.session: Session | None = None
         self.start_s = self.waited = 0.0
@@ -426,8 +426,12 @@ class Alarm:
 
     def _on_cpu(self, number: int, frame: FrameType | None) -> None:
         if self.armed:
-            self.went_off = True
-            raise TrustedTimeout
+            self._go_off()
+
+    def _go_off(self) -> None:
+        self.went_off = True
+        self.journal.hurry()  # should the code of the test catch this and go on
+        raise TrustedTimeout
 
     def _on_wall(self, number: int, frame: FrameType | None) -> None:
         if not self.armed:
@@ -439,8 +443,7 @@ class Alarm:
             busy = waited - self.waited + (session.deadline.stretch() if session is not None else 0.0)
             if time.monotonic() - self.start_s < self._wall_s() + busy:
                 return
-        self.went_off = True
-        raise TrustedTimeout
+        self._go_off()
 
 
 def _literal_calls(tests: list[Test], place: int) -> list[str]:

@@ -2,22 +2,71 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from collections.abc import Callable, Iterator
+
 import pytest
 
-from pper_jax.execution import Job, Limits, TestPool
+from pper_jax.execution import Job, Limits, TestPool, values
+from pper_jax.execution import worker as worker_module
+from pper_jax.execution.server import Child, ForkServer
+from pper_jax.execution.watch import Journal
 
 TESTS = {"kind": "call", "fn_name": "f", "cases": [{"args": [1], "expected": 2}, {"args": [5], "expected": 6}]}
 GOOD = "def f(x): return x + 1"
 LIMITS = Limits(timeout_s=0.5, wall_s=2.0, memory_mb=256)
 
 
+class CountingServer(ForkServer):
+    """A fork server that counts the children taken from it."""
+
+    taken = 0
+
+    def take(self) -> Child:
+        type(self).taken += 1
+        return super().take()
+
+
+@pytest.fixture
+def count_children(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., int]]:
+    """Run programs by a worker in this process; return how many children that takes."""
+    monkeypatch.setattr(worker_module, "ForkServer", CountingServer)
+    before = [(number, signal.getsignal(number)) for number in (signal.SIGALRM, signal.SIGPROF)]
+    lifeline, theirs = os.pipe()
+    worker = worker_module.Worker(LIMITS, "strict", theirs, Journal())
+
+    def run(programs: list[str], isolation: str, tests: dict[str, object]) -> int:
+        CountingServer.taken = 0
+        rows = [
+            {"program": p, "tests": values.encode(tests), "entry_point": "f", "count": 2, "isolation": isolation}
+            for p in programs
+        ]
+        found = [list(worker.run(row)) for row in rows]
+        assert all(status == "pass" for results in found for _, status, _, _ in results)
+        return CountingServer.taken
+
+    yield run
+    worker.end_session()
+    worker.server.close()
+    for number, handler in before:
+        signal.signal(number, handler)
+    for fd in (lifeline, theirs):
+        os.close(fd)
+
+
 @pytest.mark.parametrize(("isolation", "children"), [("program", 50), ("batch", 3)])
-def test_how_many_children_programs_take(isolation: str, children: int) -> None:
-    tests = {"kind": "call", "fn_name": "f", "cases": [{"args": [], "expected": -1}]}
-    jobs = [Job(f"import os\ndef f(): return os.getpid()  # {number}", tests) for number in range(50)]
-    with TestPool(workers=1, isolation=isolation) as pool:
-        said = [verdict.tests[0].detail for verdict in pool.run(jobs)]  # "returned <pid>, expected -1"
-    assert len(set(said)) == children
+def test_how_many_children_programs_take(
+    count_children: Callable[..., int], isolation: str, children: int
+) -> None:
+    assert count_children([f"{GOOD}  # {number}" for number in range(50)], isolation, TESTS) == children
+
+
+def test_programs_that_are_not_tame_or_were_confirmed_share_with_nobody(count_children: Callable[..., int]) -> None:
+    wild = [f"import os\n{GOOD}  # {number}" for number in range(6)]
+    check = {"kind": "check", "code": "def check(c):\n    assert c(1) == 2"}
+    assert count_children(wild, "batch", TESTS) == 6
+    assert count_children([f"{GOOD}  # {number}" for number in range(6)], "batch", check) == 6
 
 
 @pytest.mark.parametrize(

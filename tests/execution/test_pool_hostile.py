@@ -92,10 +92,18 @@ def test_a_fork_bomb_is_capped_and_swept_up(statuses: Statuses) -> None:
     assert statuses("def f(x): return x + 1", "assert f(1) == 2") == ["pass"]
 
 
-def test_expected_values_never_enter_the_sandbox(statuses: Statuses) -> None:
+def test_expected_values_enter_the_sandbox_only_once_a_test_is_judged(statuses: Statuses) -> None:
     program = """
 import ctypes, re
+first = None
 def f(x):
+    global first
+    if x != 1:
+        return search()
+    if first is None:
+        first = search()
+    return first
+def search():
     found = set()
     for line in open('/proc/self/maps'):
         where, rights = line.split()[:2]
@@ -105,12 +113,9 @@ def f(x):
     return sorted(int(n) for n in found)
 """
     expected, argument = (f"SECRET-{number * 7}-OF-THE-TEST" for number in (111, 222))
+    code = f"assert f(1) in [[], {expected!r}]"  # confirmed within the program, but not before all are judged
     control = f"assert f({argument!r}) == [1554]"  # the argument is found, so the search works; nothing else is
-    assert statuses(program, f"assert f(1) == {expected!r}", control, f"assert f(1) in [[], {expected!r}, [1554]]") == [
-        "fail",
-        "pass",
-        "pass",
-    ]
+    assert statuses(program, code, f"assert f(1) == {expected!r}", control) == ["pass", "fail", "pass"]
 
 
 def test_good_programs_keep_their_verdicts_among_hostile_ones() -> None:

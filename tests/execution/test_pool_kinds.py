@@ -43,7 +43,8 @@ def test_calls_of_a_solution_class(statuses: Statuses) -> None:
         ("assert f('a') == 2", "error"),
         ("assert f(1) == 2.0 and f(2) == 3", "pass"),
         ("assert abs(f(0.1) - 1.1) < 1e-9, 'far'", "pass"),
-        ("assert math.isclose(f(0.1), 1.1)", "pass"),
+        ("import math\nassert math.isclose(f(0.1), 1.1)", "pass"),
+        ("assert math.isclose(f(0.1), 1.1)", "error"),  # neither test nor program imports math
         ("assert set([f(1), f(2)]) == {2, 3}", "pass"),
         ("assert not f(-1)", "pass"),
         ("assert g() == 1", "error"),
@@ -56,7 +57,8 @@ def test_calls_of_a_solution_class(statuses: Statuses) -> None:
         ("assert counts('aab') == {'a': 2, 'b': 1}", "pass"),
         ("assert f(f(1)) == 3", "pass"),
         ("try:\n    f('a')\nexcept TypeError:\n    pass\nelse:\n    assert False", "pass"),
-        ("assert f(lambda: 0) == 1", "infrastructure"),
+        ("assert apply(lambda x: x + 1, 2) == 3", "pass"),
+        ("import threading\nassert f(threading.Lock()) == 1", "infrastructure"),
         ("assert f(1 ==", "infrastructure"),
         ("while f(1): pass", "timeout"),
     ],
@@ -68,6 +70,7 @@ class Point:
     def __init__(self, x): self.x = x
     def twice(self): return 2 * self.x
 def f(x): return x + 1
+def apply(g, x): return g(x)
 def sort(xs): xs.sort()
 def points(n): return [Point(i) for i in range(n)]
 def total(ps): return sum(p.x for p in ps)
@@ -183,7 +186,7 @@ def test_verdict_as_json(judge: Callable[..., Verdict]) -> None:
 
 
 def test_a_test_that_cannot_be_put_makes_no_failing_program(judge: Callable[..., Verdict]) -> None:
-    verdict = judge("def f(x): return x", "assert f(1) == 2", "assert f(lambda: 0) == 1")
+    verdict = judge("def f(x): return x", "assert f(1) == 2", "import threading\nassert f(threading.Lock())")
     assert [test.status for test in verdict.tests] == ["fail", "infrastructure"]
     assert verdict.status == "infrastructure"
 

@@ -128,14 +128,43 @@ def test_a_test_that_loops_on_the_trusted_side_is_a_timeout() -> None:
     assert [test.status for test in verdict.tests] == ["pass", "timeout", "timeout", "pass"]
 
 
-def test_a_worker_stuck_in_a_test_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link_module, "SILENCE_SECONDS", 0.3)
-    stuck = "while True:\n    try:\n        time.sleep(1)\n    except BaseException: pass"
-    job = Job(GOOD.program, {"kind": "asserts", "asserts": ["assert f(1) == 2", stuck, "assert f(1) == 2"]}, "f")
+@pytest.mark.parametrize(
+    "stuck",
+    [
+        "while f(1):\n    try:\n        import time\n        time.sleep(1)\n    except BaseException: pass",
+        "while f(1):\n    try:\n        while True: pass\n    except BaseException: pass",
+        "assert sum(range(f(1) * 10**9)) == 3",  # one call of C code, which no alarm interrupts
+    ],
+)
+def test_a_test_that_cannot_be_stopped_is_a_timeout_and_costs_no_worker(stuck: str) -> None:
+    texts = ["assert [f(1)] == [2]", stuck, "assert [f(1)] == [2]", "assert f(1) == 3"]
+    job = Job(GOOD.program, {"kind": "asserts", "asserts": texts}, "f")
     with TestPool(workers=1, limits=Limits(timeout_s=0.2, trusted_s=0.1)) as pool:
         verdicts = pool.run([GOOD, job, GOOD])
-    assert [test.status for test in verdicts[1].tests] == ["pass", "timeout", "not_run"]
+        assert pool.statistics.workers_lost == 0
+    assert [test.status for test in verdicts[1].tests] == ["pass", "timeout", "pass", "fail"]
     assert [verdicts[0].status, verdicts[2].status] == ["pass", "pass"]
+
+
+def test_a_crash_of_the_checker_is_an_error_and_costs_no_worker() -> None:
+    crash = "import os, signal\nassert f(1) == 2\nos.kill(os.getpid(), signal.SIGSEGV)"
+    job = Job(GOOD.program, {"kind": "asserts", "asserts": [crash, "assert [f(1)] == [2]"]}, "f")
+    with TestPool(workers=1) as pool:
+        (verdict,) = pool.run([job])
+        assert pool.statistics.workers_lost == 0
+    assert [test.status for test in verdict.tests] == ["error", "pass"]
+
+
+def test_a_worker_that_says_nothing_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link_module, "SILENCE_SECONDS", 0.2)
+    monkeypatch.setattr(Limits, "silence_s", 0.2)
+    with TestPool(workers=1, cache=False) as pool:
+        pool.run([GOOD])
+        os.kill(pool._workers[0].process.pid, signal.SIGSTOP)
+        for pid in descendants(pool._workers[0].process.pid):
+            os.kill(pid, signal.SIGSTOP)
+        assert pool.run([GOOD])[0].status == "pass"
+        assert pool.statistics.workers_lost == 1
 
 
 def test_control_c_leaves_nothing(tmp_path: Path) -> None:
@@ -164,7 +193,7 @@ def test_control_c_leaves_nothing(tmp_path: Path) -> None:
     ("build", "words"),
     [
         (lambda: TestPool(workers=0), "workers is 0"),
-        (lambda: TestPool(compare="loose"), "strict, official"),
+        (lambda: TestPool(compare="loose"), "strict, tokens, official"),
         (lambda: Limits(timeout_s=-1), "limits.timeout_s is -1"),
         (lambda: Limits(timeout_s=float("nan")), "limits.timeout_s"),
         (lambda: Limits(memory_mb=0), "limits.memory_mb"),
