@@ -77,10 +77,16 @@ def _sample(args: argparse.Namespace) -> int:
 
 def _pool(args: argparse.Namespace) -> Any:
     from pper_jax.execution import Limits, pool_class
+    from pper_jax.execution.limits import MEBIBYTE
 
     return pool_class("ray" if args.ray else "local")(
         args.workers,
-        Limits(timeout_s=args.timeout, memory_mb=args.memory_mb),
+        Limits(
+            timeout_s=args.timeout,
+            trusted_s=args.trusted_timeout,
+            memory_mb=args.memory_mb,
+            output_bytes=args.output_mb * MEBIBYTE,
+        ),
         args.compare,
         isolation=args.isolation,
         require_isolation=args.require_isolation,
@@ -251,8 +257,13 @@ def _decode_options(parser: argparse.ArgumentParser) -> None:
 def _test_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=positive, default=2, help="programs tested at once")
     parser.add_argument("--timeout", type=float, default=4.0, help="CPU seconds a test; twice as many of wall clock")
+    about = "CPU seconds that checking the answers may add to a test; more for tests of thousands of cases"
+    parser.add_argument("--trusted-timeout", type=float, default=2.0, help=about)
     parser.add_argument("--memory-mb", type=positive, default=1024, help="MiB a program")
-    parser.add_argument("--compare", choices=("strict", "official"), default="strict")
+    about = "MiB that a program may print, or give as one answer"
+    parser.add_argument("--output-mb", type=positive, default=8, help=about)
+    about = "how outputs and returned values compare: by lines of tokens, by tokens, or as the APPS checker does"
+    parser.add_argument("--compare", choices=("strict", "tokens", "official"), default="strict", help=about)
     about = "a process for each program, or one for some of them: faster, but they could disturb each other"
     parser.add_argument("--isolation", choices=("program", "batch"), default="program", help=about)
     about = "refuse to test on a machine that lacks too many layers of isolation"

@@ -77,7 +77,7 @@ class ExecutionSection:
     workers: int = 2
     timeout_s: float = 4.0
     memory_mb: int = 1024
-    compare: Literal["strict", "official"] = "strict"
+    compare: Literal["strict", "tokens", "official"] = "strict"
     isolation: Literal["program", "batch"] = "program"
     require_isolation: Literal["strong"] | None = None
     backend: Literal["local", "ray"] = "local"

@@ -46,6 +46,7 @@ def f(xs: List[int]) -> List[int]:
     return sorted([k for k in total if k > 0 and not (k == 3 or k is None)] + [len(str(x)) for x in xs[:2]])
 """
 RECURSION_LIMIT = sys.getrecursionlimit()
+BUILTINS: dict[str, Any] = {}  # as programs find them
 STREAMS = sys.stdin, sys.stdout, sys.stderr
 
 
@@ -72,6 +73,7 @@ def warm_up(null: int) -> None:
 
     ``null``: a descriptor to write to that nobody reads.
     """
+    BUILTINS.update(vars(builtins))
     inside.see_recursion_limit()
     inside.measure_depth()
     entry = [0, "l", [2, 1]]
@@ -111,7 +113,6 @@ class Server:
     def __init__(self, fd: int, frames: Frames) -> None:
         self.fd, self.frames = fd, frames
         self.programs = 0
-        self.builtins = dict(vars(builtins))
         self.globals: dict[str, Any] = {}
         self.methods: dict[str, Any] = {}
         self.path = ""
@@ -241,7 +242,7 @@ class Server:
         self.methods.clear()
         self.heap = self.new_heap()
         vars(builtins).clear()
-        vars(builtins).update(self.builtins)
+        vars(builtins).update(BUILTINS)
         inside.setrecursionlimit(RECURSION_LIMIT)
         sys.set_int_max_str_digits(0)
         sys.stdin, sys.stdout, sys.stderr = STREAMS
@@ -270,7 +271,7 @@ class Server:
         fresh = list(heap.fresh)
         entries = heap.entries()
         fresh += range(before, heap.next, 2)
-        gone = heap.unheld({number for number in [*new, *fresh] if number in heap.tags}, extra)
+        gone = heap.unheld({number for number in [*new, *fresh] if number in heap.tags}, extra, 2)  # here, and in the caller
         heap.forget(gone)
         text = to_json(reply)
         if entries:

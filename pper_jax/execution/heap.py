@@ -35,7 +35,7 @@ from pper_jax.execution.wire import to_json
 Entry = tuple[int, str, Any]
 PLAIN_TAGS = {list: "l", dict: "d", set: "s"}
 TAGS = set(MUTABLE.values())
-MANY = 256  # objects, from which on those that nobody holds are looked for
+MANY, MUCH = 256, 1 << 16  # objects, and bytes of contents written, after which those that nobody holds are looked for
 
 
 class Heap:
@@ -63,7 +63,7 @@ class Heap:
         self.fresh: list[int] = []  # numbered since the last message
         self.introductions: dict[int, str] = {}  # of fresh ones that are more than contents
         self.applying = False  # whether a message is being read: nothing can be asked of the other side meanwhile
-        self.many = MANY
+        self.many, self.written = MANY, 0
         self.surplus = _count_own_references()
 
     def refer(self, value: Any, kind: type) -> Any:
@@ -122,6 +122,7 @@ class Heap:
         text = to_json(contents(self.objects[number], tag, self))
         if self.known.get(number) != text:
             self.known[number] = text
+            self.written += len(text)
             written.append(f'[{number},"{tag}",{text}]')
 
     def apply(self, entries: Iterable[Entry]) -> list[int]:
@@ -178,15 +179,15 @@ class Heap:
                 self.tags.pop(number, None)
                 self.known.pop(number, None)
 
-    def unheld(self, numbers: Iterable[int], extra: Iterable[Any] = ()) -> list[int]:
-        """Return those of the numbers whose objects nothing outside this table and ``extra`` holds.
+    def unheld(self, numbers: Iterable[int], extra: Iterable[Any] = (), times: int = 1) -> list[int]:
+        """Return those of the numbers whose objects nothing outside this table holds.
 
-        What lies within a held object is held. ``extra``: objects that the caller refers to once itself.
+        What lies within a held object is held. ``extra``: objects that the caller itself refers to, so many times.
         """
         asked = set(numbers)
         inner: dict[int, int] = {}  # references from other objects asked about
-        for value in extra:
-            inner[id(value)] = inner.get(id(value), 0) + 1
+        for key in [id(value) for value in extra]:  # no name of this function's may hold an object
+            inner[key] = inner.get(key, 0) + times
         within: dict[int, list[int]] = {}
         for number in asked:
             if number in self.tags:
@@ -207,9 +208,9 @@ class Heap:
 
     def crowded(self) -> bool:
         """Whether there are so many objects that it is worth looking for those that nobody holds."""
-        if len(self.objects) < self.many:
+        if len(self.objects) < self.many and self.written < MUCH:
             return False
-        self.many = 2 * len(self.objects)
+        self.many, self.written = max(MANY, 2 * len(self.objects)), 0
         return True
 
 

@@ -66,7 +66,7 @@ class TestPool:
 
     workers: how many programs are tested at a time.
     limits: what one program may use.
-    compare: ``"strict"`` or ``"official"`` (see ``compare``).
+    compare: ``"strict"``, ``"tokens"`` or ``"official"`` (see ``compare``).
     isolation: ``"program"``: each program has a child process of its own. ``"batch"``: some share one, which is faster;
         they could disturb each other, so keep it for programs that one model wrote for its own training.
     stop: ``"all"`` runs every test, as pass rates need it; ``"first_failure"`` leaves the rest ``not_run``.

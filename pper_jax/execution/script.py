@@ -8,17 +8,16 @@ import sys
 import threading
 from posix import O_CREAT, O_EXCL, O_WRONLY, _exit, close, getcwd, lseek
 from posix import open as open_file
-from socket import AF_UNIX, CMSG_SPACE, SOCK_STREAM
 from struct import Struct
 from typing import Any, NoReturn
 
-from _socket import socket
+from _socket import AF_UNIX, CMSG_SPACE, SOCK_STREAM, socket
 
 from pper_jax.execution import inside
 from pper_jax.execution.wire import Frames, pack, write_all
 
 TWO_FILES = Struct("2i")
-FIRST_BYTES = 1 << 18
+FIRST_BYTES = 1 << 14
 FLUSH_FAILED = 120  # the interpreter's exit status where its last flush fails
 
 

@@ -7,7 +7,6 @@ could be changed. Whatever is not surely tame is wild, and gets a process of its
 
 from __future__ import annotations
 
-from dis import get_instructions
 from types import CodeType
 from typing import Any
 
@@ -58,6 +57,8 @@ class _Look:
 
     def at(self, code: CodeType) -> str | None:
         """Take in one function or module; return what is wild about it."""
+        from dis import get_instructions  # not before it is needed: what the zygote imports makes every fork slower
+
         before: list[Any] = []
         module = ""
         for instruction in get_instructions(code):

@@ -23,9 +23,9 @@ import os
 import resource
 import select
 import site
-import socket
 import sys
 from importlib.machinery import SourceFileLoader
+from array import array
 from types import ModuleType
 from typing import NoReturn
 
@@ -51,7 +51,7 @@ def main() -> None:
     control_fd, _ = (fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, OWN) for fd in given)
     for fd in {*given, CHANNEL}:
         os.dup2(0, fd)
-    control = socket.socket(fileno=control_fd)
+    control = _socket.socket(fileno=control_fd)
     for name in PRELOAD + PRELOAD_MORE:
         importlib.import_module(name)
     for name in PRIVATE:
@@ -89,7 +89,7 @@ _fork = ctypes.PyDLL(None).fork
 class Zygote:
     """The loop of the fork server."""
 
-    def __init__(self, control: socket.socket, limits: dict[str, float], walls: sandbox.Sandbox) -> None:
+    def __init__(self, control: _socket.socket, limits: dict[str, float], walls: sandbox.Sandbox) -> None:
         self.control, self.walls = control, walls
         self.cpu_seconds = SHARED_BY * (int(limits["program_timeout_s"]) + 2)
         self.child_main = sys.modules["pper_jax.execution.child"].run
@@ -106,14 +106,15 @@ class Zygote:
         while True:
             number += 1
             self.walls.make_box()
-            theirs, ours = _socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM, 0)
-            theirs.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+            theirs, ours = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM, 0)
+            theirs.setsockopt(_socket.SOL_SOCKET, _socket.SO_PASSCRED, 1)
             pid = _fork()
             if pid == 0:
                 self.become_child(ours.fileno())
             ours.close()
             try:
-                socket.send_fds(self.control, [NEWS.pack(number, status, cpu, most_mb)], [theirs.fileno()])
+                rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array("i", [theirs.fileno()]))]
+                self.control.sendmsg([NEWS.pack(number, status, cpu, most_mb)], rights)
                 theirs.close()
                 asked_to_go_on = self.wait(pid, number)
             except OSError:

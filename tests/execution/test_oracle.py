@@ -1,0 +1,104 @@
+"""The verdict on an honest program is CPython's own: on the program and the code of its tests in one file."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from oracle_programs import ROWS, Row
+
+from pper_jax.execution import Job, Limits, TestPool
+
+SECTIONS = sorted({row.section for row in ROWS})
+ENVIRONMENT = {"PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8", "PATH": "/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1"}
+NOT_PASS = {"fail", "error", "crash", "timeout", "memory", "output_limit"}
+# What goes behind a program: each test in turn, in the program's names.
+TAIL = """
+def _judge(tests):
+    import json as j, random as r
+    told, names = [], globals()
+    for test in tests:
+        r.seed(0)
+        try: told.append(%s)
+        except BaseException: told.append(False)
+    with open('told', 'w') as file: j.dump(told, file)
+_judge(%r)
+"""
+ASSERT = "exec(compile(test, '<test>', 'exec', dont_inherit=True), names) is None"
+CALL = "(names['Solution']().f if 'Solution' in names else names['f'])(*test[0]) == test[1]"
+
+
+@pytest.fixture(scope="module")
+def wide_pool() -> Iterator[TestPool]:
+    with TestPool(workers=2, limits=Limits(timeout_s=4.0)) as pool:
+        yield pool
+
+
+def start(folder: Path, name: str, source: str, stdin: str = "") -> tuple[int, str]:
+    """Run a file in a folder; return its exit status and what it printed."""
+    folder.mkdir(parents=True)
+    (folder / name).write_bytes(source.encode("utf-8", "surrogatepass"))
+    (folder / "stdin").write_text(stdin, newline="")
+    with (folder / "stdin").open() as given, (folder / "stdout").open("w") as printed:
+        status = subprocess.run(
+            [sys.executable, folder / name], stdin=given, stdout=printed, stderr=subprocess.DEVNULL, cwd=folder,
+            env=ENVIRONMENT | {"HOME": str(folder)}, timeout=60, check=False,
+        ).returncode
+    return status, (folder / "stdout").read_text(errors="replace")
+
+
+def cpython(row: Row, folder: Path) -> list[bool]:
+    """Whether each test of a row passes in a new interpreter."""
+    tests = row.tests
+    if tests["kind"] == "stdio":
+        told = []
+        for number, case in enumerate(tests["cases"]):
+            status, printed = start(folder / str(number), "main.py", row.program, case["stdin"])
+            told.append(status == 0 and lines(printed) == lines(case["stdout"]))
+        return told
+    if tests["kind"] == "check":
+        status, _ = start(folder, "program.py", f"{row.program}\n{tests['code']}\ncheck({row.entry_point})\n")
+        return [status == 0]
+    how, given = (ASSERT, tests.get("asserts")) if tests["kind"] == "asserts" else (CALL, tests.get("cases"))
+    if tests["kind"] == "call":
+        given = [[case["args"], case["expected"]] for case in tests["cases"]]
+    start(folder, "program.py", row.program + TAIL % (how, given))
+    return list(json.loads((folder / "told").read_text())) if (folder / "told").exists() else [False] * len(given)
+
+
+def lines(text: str) -> list[str]:
+    return [line.rstrip() for line in text.rstrip().splitlines()]
+
+
+def test_the_rows_are_many_and_a_third_of_them_wrong() -> None:
+    assert len(ROWS) >= 300
+    assert sum(not row.passes for row in ROWS) >= len(ROWS) / 3
+    assert len({(row.section, row.name) for row in ROWS}) == len(ROWS)
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_verdicts_are_those_of_cpython(section: str, wide_pool: TestPool, tmp_path: Path) -> None:
+    rows = [row for row in ROWS if row.section == section]
+    with ThreadPoolExecutor(2) as threads:
+        theirs = list(threads.map(cpython, rows, [tmp_path / str(number) for number in range(len(rows))]))
+    verdicts = wide_pool.run([Job(row.program, row.tests, row.entry_point) for row in rows])
+    unexpected = [row.name for row, told in zip(rows, theirs, strict=True) if all(told) is not row.passes]
+    assert unexpected == [], "rows that CPython judges otherwise than we believed"
+    differ = [
+        (row.name, number, "CPython passes" if told else "CPython fails", test.status, test.detail)
+        for row, all_told, verdict in zip(rows, theirs, verdicts, strict=True)
+        for number, (told, test) in enumerate(zip(all_told, verdict.tests, strict=True))
+        if test.status != "pass" if told or test.status not in NOT_PASS
+        if told or test.status == "infrastructure"
+    ] + [
+        (row.name, number, "CPython fails", test.status, test.detail)
+        for row, all_told, verdict in zip(rows, theirs, verdicts, strict=True)
+        for number, (told, test) in enumerate(zip(all_told, verdict.tests, strict=True))
+        if not told and test.status == "pass"
+    ]
+    assert differ == []
