@@ -24,7 +24,7 @@ import random
 import sys
 from binascii import a2b_base64
 from marshal import loads
-from posix import _exit, close, dup2, read
+from posix import _exit, close, dup2, lseek, write
 from typing import Any, NoReturn
 
 from pper_jax.execution import heap as heaps
@@ -50,17 +50,19 @@ BUILTINS: dict[str, Any] = {}  # as programs find them
 STREAMS = sys.stdin, sys.stdout, sys.stderr
 
 
-def run(channel: int) -> NoReturn:
+def run(channel: int, stdin: int, stdout: int) -> NoReturn:
     """Say hello on the channel, then do what it asks for; never return."""
-    inside.spare.append(bytes(inside.SPARE_BYTES))
-    write_all(channel, HELLO)
+    write(channel, HELLO)
     frames = Frames(REQUEST_LIMIT)
-    request, streams = script.first_message(channel, frames)
+    request = read_message(channel, frames)
     if request is not None and request[1] == "main":
-        for fd, place in zip(streams, (0, 1), strict=True):
+        for fd, place in ((stdin, 0), (stdout, 1)):
+            lseek(fd, 0, 0)
             dup2(fd, place)
             close(fd)
         script.run_main(channel, request[2], request[3])
+    close(stdin)
+    close(stdout)
     server = Server(channel, frames)
     while request is not None:
         server.answer(request)
@@ -74,6 +76,7 @@ def warm_up(null: int) -> None:
     ``null``: a descriptor to write to that nobody reads.
     """
     BUILTINS.update(vars(builtins))
+    inside.spare.append(bytes(inside.SPARE_BYTES))
     inside.see_recursion_limit()
     inside.measure_depth()
     entry = [0, "l", [2, 1]]

@@ -6,51 +6,33 @@ import atexit
 import gc
 import sys
 import threading
-from posix import O_CREAT, O_EXCL, O_WRONLY, _exit, close, getcwd, lseek
+from _thread import _count
+from _weakref import ref
+from posix import O_CREAT, O_EXCL, O_WRONLY, _exit, close, getcwd
 from posix import open as open_file
-from struct import Struct
-from typing import Any, NoReturn
-
-from _socket import AF_UNIX, CMSG_SPACE, SOCK_STREAM, socket
+from typing import NoReturn
 
 from pper_jax.execution import inside
-from pper_jax.execution.wire import Frames, pack, write_all
+from pper_jax.execution.wire import pack, write_all
 
-TWO_FILES = Struct("2i")
-FIRST_BYTES = 1 << 14
+# What a program must name to look at its own file, or to notice how its names end. All else would be work for nothing.
+READS_ITSELF = ("__file__", "argv", "main.py", "inspect", "linecache", "traceback", "listdir", "scandir", "glob", "walk")
+READS_ITSELF += ("pathlib", "runpy", "importlib", "exec(", "eval(")
+SEES_ITS_END = ("__del__", "yield", "async ", "open", "io.", "import io", "from io", "codecs", "weakref", "contextlib")
+SEES_ITS_END += ("logging", "tempfile", "sqlite3", "csv", "zipfile", "gzip", "import gc", "__import__", "importlib", "exec(", "eval(")
 FLUSH_FAILED = 120  # the interpreter's exit status where its last flush fails
-
-
-def first_message(channel: int, frames: Frames) -> tuple[Any, tuple[int, ...]]:
-    """Read the first message from the channel, and the descriptors that came with it."""
-    sock = socket(AF_UNIX, SOCK_STREAM, 0, channel)
-    streams: tuple[int, ...] = ()
-    try:
-        while (message := frames.take()) is None:
-            part, ancillary, _, _ = sock.recvmsg(FIRST_BYTES, CMSG_SPACE(TWO_FILES.size))
-            if not part:
-                return None, ()
-            for _, _, data in ancillary:
-                if len(data) == TWO_FILES.size:
-                    streams = TWO_FILES.unpack(data)
-            frames.data += part
-    finally:
-        sock.detach()
-    return message, streams
 
 
 def run_main(fd: int, source: str, name: str) -> NoReturn:
     """Run a program as ``python name.py`` does, to the very end of the interpreter, with its exit status."""
-    for stream in (0, 1):
-        lseek(stream, 0, 0)
     status, failure = 0, None
     path = inside.program_path(name)
     try:
-        _write_file(path, source)
+        if _names(source, READS_ITSELF):
+            _write_file(path, source)
         sys.argv[:], sys.path[:0] = [path], [getcwd()]
         code = inside.compile_program(source, path)
-        module = inside.make_module("__main__", source, path)
-        inside.execute(code, module.__dict__)
+        inside.execute(code, vars(inside.make_module("__main__", source, path)))
     except SystemExit as error:
         status = exit_status(error.code)
     except BaseException as error:
@@ -59,7 +41,7 @@ def run_main(fd: int, source: str, name: str) -> NoReturn:
         status, failure = 1, inside.describe(error, path)
         inside.clear_frames(error.__traceback__)
     try:
-        status = end_interpreter() or status
+        status = end_interpreter(_names(source, SEES_ITS_END)) or status
     except MemoryError:
         _exit(inside.OUT_OF_MEMORY)
     except BaseException as error:
@@ -67,6 +49,13 @@ def run_main(fd: int, source: str, name: str) -> NoReturn:
     if failure is not None:
         write_all(fd, pack({"w": failure}))
     _exit(status)
+
+
+def _names(source: str, words: tuple[str, ...]) -> bool:
+    for word in words:
+        if word in source:
+            return True
+    return False
 
 
 def _write_file(path: str, source: str) -> None:
@@ -84,28 +73,37 @@ def exit_status(code: object) -> int:
     return code & 0xFF if -(1 << 63) <= code < 1 << 63 else 0xFF
 
 
-def end_interpreter() -> int:
+def end_interpreter(names_end: bool) -> int:
     """Do what the interpreter does at its end; return 0, or the exit status where the last flush fails.
 
-    Threads are waited for, exit functions run, the standard streams flushed; then the names of the program end, and with
-    them its files, generators and objects; then what those printed is flushed.
+    Threads are waited for, exit functions run, the standard streams flushed; then, where ``names_end``, the names of the
+    program end, and with them its files, generators and objects; then what those printed is flushed.
     """
-    threading._shutdown()  # type: ignore[attr-defined]
+    if _count() or threading._threading_atexits:  # type: ignore[attr-defined]
+        threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     failed = _flush()
-    for name in ("stdin", "stdout", "stderr"):
-        setattr(sys, name, getattr(sys, f"__{name}__", None))
-    sys.excepthook = sys.__excepthook__
-    main = sys.modules.pop("__main__", None)
-    names = vars(main) if main is not None else {}
-    main = None
+    if names_end or sys.stdout is not sys.__stdout__:
+        for name in ("stdin", "stdout", "stderr"):
+            setattr(sys, name, getattr(sys, f"__{name}__", None))
+        if names_end:
+            _end_names()
+        failed |= _flush()
+    return FLUSH_FAILED if failed else 0
+
+
+def _end_names() -> None:
+    gc.collect()  # of cycles first, as the interpreter does: it decides in which order files and those above them end
+    main = ref(sys.modules.pop("__main__"))
     gc.collect()
-    for special in (True, False):
-        for name in list(names):
-            if (name[:1] == "_" and name[1:2] != "_") is special and name != "__builtins__":
-                names[name] = None
-    gc.collect()
-    return FLUSH_FAILED if _flush() or failed else 0
+    module = main()
+    if module is not None:  # something holds it: its names end one by one, those with an underscore first
+        names = vars(module)
+        for special in (True, False):
+            for name in list(names):
+                if (name[:1] == "_" and name[1:2] != "_") is special and name != "__builtins__":
+                    names[name] = None
+        gc.collect()
 
 
 def _flush() -> bool:

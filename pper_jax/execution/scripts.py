@@ -1,4 +1,4 @@
-"""Scripts: what ``stdio`` tests run, each in a child and with files in memory of its own."""
+"""Scripts: what ``stdio`` tests run, each in a child of its own with files in memory that nobody else ever has."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import contextlib
 import os
 import select
 import socket
-from array import array
 
 from pper_jax.execution import wire
 from pper_jax.execution.limits import Limits
@@ -23,24 +22,12 @@ def run_script(server: ForkServer, program: str, stdin: str, limits: Limits) -> 
     Returns ``(status, stdout, detail, CPU seconds)``, where status is None if the program ended well: only then is its
     output worth comparing. Output goes to a file in memory that cannot grow beyond the limit.
     """
-    streams = os.memfd_create("stdin"), os.memfd_create("stdout")
-    try:
-        _fill(streams[0], stdin.encode("utf-8", "surrogatepass"))
-        return _run(server, program, streams, limits)
-    finally:
-        for fd in streams:
-            os.close(fd)
-
-
-def _run(server: ForkServer, program: str, streams: tuple[int, int], limits: Limits) -> Script:
     child = server.take()
     child.greet()
+    _fill(child.stdin, stdin.encode("utf-8", "surrogatepass"))
     deadline = Deadline(child, limits.test_cpu_s, limits.test_wall_s)
     with contextlib.suppress(OSError):
-        data = wire.pack([0, "main", program, NAME])
-        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", streams))]
-        sent = child.sock.sendmsg([data], rights)
-        child.sock.sendall(data[sent:])
+        child.sock.sendall(wire.pack([0, "main", program, NAME]))
     poll = select.poll()
     poll.register(server.control, select.POLLIN)  # the zygote has news once the child is gone
     try:
@@ -49,12 +36,11 @@ def _run(server: ForkServer, program: str, streams: tuple[int, int], limits: Lim
         _, used = server.end(child)
         return lost.status, "", lost.detail, used
     ended, used = server.hear()
-    with child.sock:
+    with contextlib.closing(child):
         status, detail = _failure(child.sock, ended, server.most_mb, limits)
-    cap = limits.output_bytes
-    output = _read(streams[1], cap)
-    if len(output) > cap:
-        return "output_limit", "", f"more than {cap} bytes of output", used
+        output = _read(child.stdout, limits.output_bytes)
+    if len(output) > limits.output_bytes:
+        return "output_limit", "", f"more than {limits.output_bytes} bytes of output", used
     return status, output.decode("utf-8", "replace"), detail, used
 
 

@@ -53,6 +53,7 @@ ZYGOTE = """
 fork:57:- vfork:58:- execve:59:221 setsid:112:157 mount:165:40 umount2:166:39 chown:92:- fchown:93:55 fchownat:260:54
 lchown:94:- setuid:105:146 setgid:106:144 setresuid:117:147 setresgid:119:149 setgroups:116:159 capset:126:91
 seccomp:317:277 landlock_restrict_self:446:446 pidfd_open:434:434 tkill:200:130
+memfd_create:319:279
 """
 TABLES = {"program": PROGRAM, "files": FILES, "argued": ARGUED, "zygote": ZYGOTE}
 ARCHITECTURES = {"x86_64": (0xC000003E, 1), "aarch64": (0xC00000B7, 2)}  # AUDIT_ARCH_*, and the column of the tables

@@ -37,11 +37,11 @@ class ZygoteLost(BaseException):
 
 
 class Child:
-    """One sandboxed process: the trusted end of its channel, and its CPU clock."""
+    """One sandboxed process: the trusted end of its channel, a script's input and output, and its CPU clock."""
 
-    def __init__(self, fd: int, number: int) -> None:
+    def __init__(self, fd: int, stdin: int, stdout: int, number: int) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fd)
-        self.fd, self.number = fd, number
+        self.fd, self.stdin, self.stdout, self.number = fd, stdin, stdout, number
         self.pid = 0
         self.clock: int | None = None
 
@@ -60,6 +60,12 @@ class Child:
                 self.pid = max(pid, 0)
                 self.clock = (~pid << 3) | 2 if pid > 0 else None  # the kernel's name for that process's CPU clock
         self.sock.settimeout(None)
+
+    def close(self) -> None:
+        """Close all of this end."""
+        self.sock.close()
+        os.close(self.stdin)
+        os.close(self.stdout)
 
     def cpu(self) -> float:
         """Return the CPU seconds that the process has used; 0.0 where the kernel does not say (it ended, say)."""
@@ -169,7 +175,7 @@ class ForkServer:
 
     def release(self, child: Child) -> None:
         """Have a child ended, with everything that it left, and go on."""
-        child.sock.close()
+        child.close()
         try:
             self.control.sendall(wire.END.pack(child.number))
         except OSError:
@@ -184,20 +190,20 @@ class ForkServer:
         """Take in the zygote's news: how the last child ended, and the channel of the next."""
         self.control.settimeout(END_SECONDS)
         try:
-            data, fds, _, _ = socket.recv_fds(self.control, wire.NEWS.size, 1)
+            data, fds, _, _ = socket.recv_fds(self.control, wire.NEWS.size, 3)
         except OSError:  # dead, or stopped by a program that no PID namespace holds back
             raise ZygoteLost from None
-        if len(data) != wire.NEWS.size or len(fds) != 1:
+        if len(data) != wire.NEWS.size or len(fds) != 3:
             raise ZygoteLost
         number, status, cpu, self.most_mb = wire.NEWS.unpack(data)
-        self.next = Child(fds[0], number)
+        self.next = Child(*fds, number)
         return status, cpu
 
     def close(self) -> None:
         """End the zygote and everything under it."""
         self.control.close()
         if self.next is not None:
-            self.next.sock.close()
+            self.next.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(END_SECONDS)
         self.process.kill()

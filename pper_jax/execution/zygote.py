@@ -5,7 +5,8 @@ in inherited memory is worth reading. One child lives at a time; the next is for
 so that it waits, behind its walls, for the trusted side and not the other way round. Over the control socket::
 
     zygote -> worker   NEWS: number of the child just forked, wait status and CPU seconds of the one before it,
-                       with the descriptor of the trusted end of its channel
+                       with descriptors of the trusted end of its channel and of files in memory for
+                       its standard input and output
     worker -> zygote   END: the number of the child to end; every child is ended so, but one that ends by itself
 """
 
@@ -19,14 +20,14 @@ import fcntl
 import gc
 import importlib
 import json
+import marshal
 import os
 import resource
 import select
 import site
 import sys
-from importlib.machinery import SourceFileLoader
 from array import array
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import NoReturn
 
 from pper_jax.execution import sandbox
@@ -35,7 +36,7 @@ from pper_jax.execution.wire import END, NEWS
 PRIVATE = ("wire", "values", "heap", "standins", "tame", "inside", "script", "child")  # loaded so, each after what it imports
 PRELOAD = ("bisect", "collections", "copy", "datetime", "functools", "heapq", "itertools", "math", "operator", "random")
 PRELOAD_MORE = ("re", "string", "threading", "typing")
-CHANNEL = 3  # the descriptor of a child; the zygote's own lie beyond
+CHANNEL, STDIN, STDOUT = 3, 4, 5  # descriptors of a child; the zygote's own lie beyond
 OWN = 10
 OUT_OF_MEMORY = 71
 SHARED_BY = 24  # programs that may share a child, whose CPU time the kernel adds up
@@ -49,13 +50,12 @@ def main() -> None:
     """
     given, limits, without = (json.loads(argument) for argument in sys.argv[1:4])
     control_fd, _ = (fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, OWN) for fd in given)
-    for fd in {*given, CHANNEL}:
+    for fd in {*given, CHANNEL, STDIN, STDOUT}:
         os.dup2(0, fd)
     control = _socket.socket(fileno=control_fd)
     for name in PRELOAD + PRELOAD_MORE:
         importlib.import_module(name)
-    for name in PRIVATE:
-        _load_privately(f"pper_jax.execution.{name}", os.path.join(os.path.dirname(__file__), f"{name}.py"))
+    _load_privately(PRIVATE)
     inside = sys.modules["pper_jax.execution.inside"]
     inside.Depth.top = inside.deepest(0) + 1  # this function is called by the code of a module, as a script's are
     for add_builtins in (site.setquit, site.setcopyright, site.sethelper):
@@ -71,13 +71,37 @@ def main() -> None:
     Zygote(control, limits, walls).serve()
 
 
-def _load_privately(name: str, path: str) -> None:
-    """Import a module with a copy of the builtins of its own, so that nobody can patch what it uses."""
-    module = sys.modules[name] = ModuleType(name)
-    module.__dict__["__builtins__"] = dict(vars(builtins))
-    code = SourceFileLoader(name, path).get_code(name)  # compiled already, where the pool's process has imported it
-    assert code is not None
-    exec(code, module.__dict__)
+def _load_privately(names: tuple[str, ...]) -> None:
+    """Import modules of this package with a copy of the builtins of their own, so that nobody can patch what they use."""
+    for name, code in zip(names, _compiled(names), strict=True):
+        module = sys.modules[f"{__package__}.{name}"] = ModuleType(f"{__package__}.{name}")
+        module.__dict__["__builtins__"] = dict(vars(builtins))
+        exec(code, module.__dict__)
+
+
+def _compiled(names: tuple[str, ...]) -> list[CodeType]:
+    """Return the code of modules of this package, compiled in a process of its own.
+
+    Compiling takes memory that the process never gives back, and every child would have to be given its share of it.
+    """
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            folder = os.path.dirname(__file__)
+            with open(writer, "wb") as pipe:
+                for name in names:
+                    with open(f"{folder}/{name}.py", "rb") as file:
+                        source = file.read()
+                    marshal.dump(compile(source, f"{folder}/{name}.py", "exec", dont_inherit=True, optimize=2), pipe)
+            os._exit(0)
+        finally:
+            os._exit(1)
+    os.close(writer)
+    with open(reader, "rb") as pipe:
+        codes = [marshal.load(pipe) for _ in names]
+    os.waitpid(pid, 0)
+    return codes
 
 
 # The C library's fork, without what Python does around its own: there is one thread, so no lock needs making again, and
@@ -108,14 +132,17 @@ class Zygote:
             self.walls.make_box()
             theirs, ours = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM, 0)
             theirs.setsockopt(_socket.SOL_SOCKET, _socket.SO_PASSCRED, 1)
+            streams = os.memfd_create("stdin"), os.memfd_create("stdout")  # of a script: nobody had them before
             pid = _fork()
             if pid == 0:
-                self.become_child(ours.fileno())
+                self.become_child(ours.fileno(), *streams)
             ours.close()
             try:
-                rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array("i", [theirs.fileno()]))]
+                rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array("i", [theirs.fileno(), *streams]))]
                 self.control.sendmsg([NEWS.pack(number, status, cpu, most_mb)], rights)
                 theirs.close()
+                for fd in streams:
+                    os.close(fd)
                 asked_to_go_on = self.wait(pid, number)
             except OSError:
                 asked_to_go_on = False
@@ -145,17 +172,18 @@ class Zygote:
         finally:
             os.close(ended)
 
-    def become_child(self, channel: int) -> NoReturn:
+    def become_child(self, *given: int) -> NoReturn:
         """Turn this fork into the sandboxed child and run it."""
         try:
             os.setsid()
             os.dup2(0, 2)  # the zygote's stdin is /dev/null; what programs say on stderr is nobody's business
-            os.dup2(channel, CHANNEL)
+            for fd, place in zip(given, (CHANNEL, STDIN, STDOUT), strict=True):
+                os.dup2(fd, place)
             os.chdir(self.walls.box)
             resource.setrlimit(resource.RLIMIT_CPU, (self.cpu_seconds, self.cpu_seconds))
             self.walls.drop_rights()
-            os.closerange(CHANNEL + 1, 1 << 16)
-            self.child_main(CHANNEL)
+            os.closerange(STDOUT + 1, 1 << 16)
+            self.child_main(CHANNEL, STDIN, STDOUT)
         except MemoryError:
             os._exit(OUT_OF_MEMORY)
         finally:

@@ -23,6 +23,12 @@ from pper_jax.execution.compare import outputs_match
 
 Site = tuple[str, int, str, int | None, Any]  # kind, place of the parent node, its field, place in the field, new node
 
+
+def listed(text: str) -> list[str]:
+    """The pieces of a text that semicolons or lines part."""
+    return [piece.strip() for piece in text.replace("\n", ";").split(";") if piece.strip()]
+
+
 OPERATORS: dict[type, tuple[type, ...]] = {
     ast.Add: (ast.Sub,),
     ast.Sub: (ast.Add,),
@@ -52,46 +58,73 @@ OPERATORS: dict[type, tuple[type, ...]] = {
 }
 # What a function may return in the place of X. Names that begin with "_" are modules that PRELUDES bring.
 RETURNS = """
-None; tuple(X); list(X); (i for i in X); iter(X); map(lambda i: i, X); set(X); frozenset(X); sorted(X); X[::-1]; reversed(X)
-dict.fromkeys(X); dict.fromkeys(X).keys(); dict(enumerate(X)).values(); X.items(); X.keys(); str(X); float(X); int(X)
-bool(X); complex(X); bytes(X); (X,); [X]; X[0]; {X}; {0: X}; X[:]; X.copy(); type(X)(X); _copy.deepcopy(X); range(len(X))
-_collections.deque(X); _collections.Counter(X); _collections.OrderedDict(X); _collections.UserList(X); lambda: X; print(X)
-_collections.UserString(X); _collections.defaultdict(list, X); _collections.namedtuple('P', 'a b')(*X); _fractions.Fraction(X)
-_decimal.Decimal(X); _types.MappingProxyType(X); _types.SimpleNamespace(x=X); _array.array('i', X); _np.array(X); memoryview(X)
-_np.int64(X); _np.float64(X); _np.bool_(X); float('nan'); -X; not X; X or None; X and X; abs(X); round(X); round(X, 1); f'{X}'
-type('T', (type(X),), {})(X); type('L', (list,), {})(X); type('S', (str,), {})(X); type('I', (int,), {})(X); ...
-NotImplemented; X.__class__; X + X; X * 1; X * 1.0; X + 0; [*X]; [*X, *X]; {**X}; zip(X, X); enumerate(X); filter(None, X)
-_itertools.chain(X); _enum.IntEnum('E', {'A': X})(X); bytearray(X); chr(X); ord(X); X.strip(); X.lower(); tuple(map(tuple, X))
-[list(i) for i in X]; [tuple(i) for i in X]; [str(i) for i in X]; [float(i) for i in X]; [int(i) for i in X]; [i for i in X if i]
+None; tuple(X); list(X); (i for i in X); iter(X); map(lambda i: i, X); set(X); frozenset(X); sorted(X); X[::-1]
+reversed(X); dict.fromkeys(X); dict.fromkeys(X).keys(); dict(enumerate(X)).values(); X.items(); X.keys(); str(X)
+float(X); int(X); bool(X); complex(X); bytes(X); (X,); [X]; X[0]; {X}; {0: X}; X[:]; X.copy(); type(X)(X)
+_copy.deepcopy(X); range(len(X)); _collections.deque(X); _collections.Counter(X); _collections.OrderedDict(X)
+lambda: X; print(X); _collections.defaultdict(list, X); _collections.namedtuple('P', 'a b')(*X)
+_fractions.Fraction(X); _decimal.Decimal(X); _types.MappingProxyType(X); _types.SimpleNamespace(x=X)
+_array.array('i', X); _np.array(X); memoryview(X); _np.int64(X); _np.float64(X); _np.bool_(X); float('nan'); -X; not X
+X or None; X and X; abs(X); round(X); round(X, 1); f'{X}'; type('T', (type(X),), {})(X); type('L', (list,), {})(X)
+type('S', (str,), {})(X); type('I', (int,), {})(X); ...; NotImplemented; X.__class__; X + X; X * 1; X * 1.0; X + 0
+[*X]; [*X, *X]; {**X}; zip(X, X); enumerate(X); filter(None, X); _itertools.chain(X); _enum.IntEnum('E', {'A': X})(X)
+bytearray(X); chr(X); ord(X); X.strip(); X.lower(); tuple(map(tuple, X)); [list(i) for i in X]; [tuple(i) for i in X]
+[str(i) for i in X]; [float(i) for i in X]; [int(i) for i in X]; [i for i in X if i]
 """
-# Returned values that call themselves equal to whatever they are compared with.
-EQUAL_TO_ALL = """
-type('E', (), {'__eq__': lambda s, o: True, '__hash__': None})(); _mock.ANY
-type('L', (list,), {'__eq__': lambda s, o: True, '__ne__': lambda s, o: False})(X)
+# Returned objects that are no data, and have a say of their own in what they are equal to.
+OWN_EQUALITIES = """
+type('E', (), {'__eq__': lambda s, o: True, '__hash__': None})(); _mock.ANY; _collections.UserList(X)
+_collections.UserString(X); type('L', (list,), {'__eq__': lambda s, o: True, '__ne__': lambda s, o: False})(X)
 type('S', (str,), {'__eq__': lambda s, o: True, '__hash__': str.__hash__})(X)
 type('I', (int,), {'__eq__': lambda s, o: True, '__hash__': int.__hash__, '__sub__': lambda s, o: 0})(X)
 """
+OWN_EQUALITY = {f"return {text}" for text in listed(OWN_EQUALITIES)}
 PRELUDES = {"_np": "numpy", "_mock": "unittest.mock"}
-ARGUMENT_CHANGES = "A.sort(); A.reverse(); A.clear(); A.append(0); A.pop(); A[0] = A[-1]; A.remove(A[0]); A += A; del A[0]"
+ARGUMENT_CHANGES = (
+    "A.sort(); A.reverse(); A.clear(); A.append(0); A.pop(); A[0] = A[-1]; A.remove(A[0]); A += A; del A[0]"
+)
 STARTS = """
-raise ValueError('no'); raise AssertionError; raise SystemExit(0); raise KeyboardInterrupt; raise StopIteration; exit()
-raise type('Odd', (Exception,), {'__str__': lambda s: 1 / 0})(); raise MemoryError; raise GeneratorExit; assert False, 'no'
-print('noise'); import os; os._exit(0); F(*[]); return None; yield 1; global F; F = None; del F
+raise ValueError('no'); raise AssertionError; raise SystemExit(0); raise KeyboardInterrupt; raise StopIteration
+exit(); raise type('Odd', (Exception,), {'__str__': lambda s: 1 / 0})(); raise MemoryError; raise GeneratorExit
+assert False, 'no'; print('noise'); _os._exit(0); F(*[]); return None; yield 1; F = None; del F; 'x' + 1; [][0]
 """
 FIRST = """
-sorted = list; len = lambda x: 0; abs = lambda x: x; sum = lambda x: 1; set = list; round = lambda x, n=0: x; print = None
-isinstance = lambda a, b: True; str = repr; list = tuple; dict = list; math = None; int = float; candidate = None; tuple = list
+sorted = list; len = lambda x: 0; abs = lambda x: x; sum = lambda x: 1; set = list; round = lambda x, n=0: x
+print = None; isinstance = lambda a, b: True; str = repr; list = tuple; dict = list; math = None; int = float
+candidate = None; tuple = list
 """
 LAST = """
 F = None; F = F,; del F; F = len; F = _functools.partial(F); F = _functools.lru_cache(F); F = staticmethod(F)
-F = type('C', (), {'__call__': lambda self, *a, **k: F.f(*a, **k), 'f': staticmethod(F)}); F = type('C', (), {'f': F})().f
-candidate = None; check = None; raise SystemExit; raise SystemExit(1); exit(0); print('noise'); __name__ = 'x'; 1 / 0
-_sys.setrecursionlimit(60); _sys.modules.clear(); _builtins.len = lambda x: 0; _sys.stdout = None; _random.seed = None; F.x = 1
+F = type('C', (), {'__call__': lambda self, *a, **k: F.f(*a, **k), 'f': staticmethod(F)})
+F = type('C', (), {'f': F})().f; candidate = None; check = None; raise SystemExit; raise SystemExit(1); exit(0)
+print('noise'); __name__ = 'x'; 1 / 0; _sys.setrecursionlimit(60); _sys.modules.clear(); _builtins.len = lambda x: 0
+_sys.stdout = None; _random.seed = None; F.x = 1
 """
-ATTRIBUTES = {"append": "extend", "lower": "upper", "upper": "lower", "keys": "values", "values": "keys", "items": "keys"}
+ATTRIBUTES = {
+    "append": "extend",
+    "lower": "upper",
+    "upper": "lower",
+    "keys": "values",
+    "values": "keys",
+    "items": "keys",
+}
 ATTRIBUTES |= {"add": "discard", "popleft": "pop", "appendleft": "append", "extend": "append", "sort": "reverse"}
 ATTRIBUTES |= {"find": "index", "isdigit": "isalpha", "index": "count", "count": "index", "union": "intersection"}
-DROPPED = {"sorted", "list", "tuple", "set", "reversed", "dict", "str", "int", "abs", "float", "deque", "len", "Counter"}
+DROPPED = {
+    "sorted",
+    "list",
+    "tuple",
+    "set",
+    "reversed",
+    "dict",
+    "str",
+    "int",
+    "abs",
+    "float",
+    "deque",
+    "len",
+    "Counter",
+}
 STATEMENTS = (ast.Assign, ast.AugAssign, ast.Expr, ast.Return, ast.If, ast.For, ast.While, ast.Break, ast.Continue)
 
 
@@ -148,7 +181,7 @@ def apply(tree: ast.Module, head: str, site: Site) -> tuple[str, str]:
         n.id for n in ast.walk(tree) if isinstance(n, ast.Name)
     }
     body = ast.unparse(ast.fix_missing_locations(changed))
-    modules = sorted(n for n in names if n in PRELUDES or n[:1] == "_" and n[1:] in sys.stdlib_module_names)
+    modules = sorted(n for n in names if n in PRELUDES or n.removeprefix("_") in sys.stdlib_module_names - {n})
     imports = "".join(f"import {PRELUDES.get(name, name[1:])} as {name}\n" for name in modules)
     futures = [line for line in body.split("\n") if line.startswith("from __future__")]
     if futures:
@@ -162,12 +195,10 @@ def all_sites(tree: ast.Module, head: str) -> Iterator[Site]:
             yield "head import missing", number, "", None, None
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
     for function in [node for node in tree.body if isinstance(node, ast.FunctionDef)]:
-        for text in LAST.replace("\n", ";").split(";"):
-            if text.strip():
-                yield f"last: {text.strip()}", 0, "body", len(tree.body), statements(text, F=function.name)
-    for text in FIRST.replace("\n", ";").split(";"):
-        if text.strip():
-            yield f"first: {text.strip()}", 0, "body", 0, statements(text)
+        for text in listed(LAST):
+            yield f"last: {text}", 0, "body", len(tree.body), statements(text, F=function.name)
+    for text in listed(FIRST):
+        yield f"first: {text}", 0, "body", 0, statements(text)
     inside = {node: function for function in functions for node in ast.walk(function)}
     for number, parent in enumerate(ast.walk(tree)):
         for name, value in ast.iter_fields(parent):
@@ -196,14 +227,13 @@ def statement_changes(node: ast.stmt, function: ast.FunctionDef | None) -> Itera
     if isinstance(node, ast.Break):
         yield "break -> continue", ast.Continue()
     if isinstance(node, ast.Return) and node.value is not None:
-        for text in (RETURNS + EQUAL_TO_ALL).replace("\n", ";").split(";"):
-            if text.strip():
-                yield f"return {text.strip()}", ast.Return(expression(text, node.value))
+        for text in listed(RETURNS + OWN_EQUALITIES):
+            yield f"return {text}", ast.Return(expression(text, node.value))
         yield "return -> yield", ast.Expr(ast.Yield(node.value))
         yield "return raised", statements("raise StopIteration(X)", X=node.value)[0]
         for name in [a.arg for a in function.args.args if a.arg != "self"] if function else []:
-            for text in ARGUMENT_CHANGES.split(";"):
-                yield f"changes its argument: {text.strip()}", block([*statements(text, A=name), node])
+            for text in listed(ARGUMENT_CHANGES):
+                yield f"changes its argument: {text}", block([*statements(text, A=name), node])
             assign = statements(f"{name}[:] = X", X=node.value)
             yield "returns its argument, changed", block([*assign, *statements(f"return {name}")])
             yield "returns its argument", ast.Return(ast.Name(name))
@@ -216,9 +246,8 @@ def function_changes(node: ast.FunctionDef) -> Iterator[tuple[str, Any]]:
     own = [a for a in arguments.args if a.arg == "self"]
     rest = [a for a in arguments.args if a.arg != "self"]
     yield "renamed", replaced(node, name=node.name + "_")
-    for text in STARTS.replace("\n", ";").split(";"):
-        if text.strip():
-            yield f"start: {text.strip()}", replaced(node, body=[*statements(text, F=node.name), *node.body])
+    for text in listed(STARTS):
+        yield f"start: {text}", replaced(node, body=[*statements(text, F=node.name), *node.body])
     if len(rest) > 1:
         yield "parameters swapped", replaced(node, args=replaced(arguments, args=own + rest[::-1]))
         yield "parameter dropped", replaced(node, args=replaced(arguments, args=own + rest[:-1], defaults=[]))
@@ -304,11 +333,11 @@ class Filled(ast.NodeTransformer):
 
 
 def expression(text: str, value: ast.expr) -> ast.expr:
-    return Filled({"X": value}).visit(ast.parse(text.strip(), mode="eval").body)
+    return Filled({"X": value}).visit(ast.parse(text, mode="eval").body)
 
 
 def statements(text: str, **names: Any) -> list[ast.stmt]:
-    return [Filled(names).visit(node) for node in ast.parse(text.strip()).body]
+    return [Filled(names).visit(node) for node in ast.parse(text).body]
 
 
 def block(body: list[ast.stmt]) -> ast.stmt:
@@ -336,29 +365,30 @@ run("found = deepest(0)", here)
 sys.setrecursionlimit(sys.getrecursionlimit() + deepest(0) - here["found"])
 module = sys.modules["program"] = types.ModuleType("program")
 names = module.__dict__
-tests = job["tests"]
+tests, instances = job["tests"], []
 def match(case):
     from pper_jax.execution.compare import results_match
     function = tests["fn_name"]
-    if job["instance"] is None: job["instance"] = getattr(names["Solution"](), function) if "Solution" in names else names[function]
-    assert results_match(job["instance"](*case["args"]), case["expected"], job["compare"])
+    if not instances:
+        instances.append(getattr(names["Solution"](), function) if "Solution" in names else names[function])
+    assert results_match(instances[0](*case["args"]), case["expected"], job["compare"])
 def check():
     names["candidate"] = eval(job["entry_point"], names)
     run(tests["code"] + "\\n\\ncheck(candidate)\\n", names)
+random_seed, leave = random.seed, os._exit
 try:
-    random.seed(0)
+    random_seed(0)
     run(job["program"], names)
     run(tests.get("setup") or "", names)
 except BaseException as error:
     say(-1, "error", told(error))
-    os._exit(0)
+    leave(0)
 if tests["kind"] == "asserts":
     steps = [lambda text=text: run(text, names) for text in tests["asserts"]]
 elif tests["kind"] == "call":
     steps = [lambda case=case: match(case) for case in tests["cases"]]
 else:
     steps = [check]
-random_seed, leave = random.seed, os._exit
 for place, step in enumerate(steps):
     try:
         random_seed(0)
@@ -381,7 +411,7 @@ def fresh(job: Job, compare: str, cpu_s: int) -> list[tuple[str, str | None]]:
             return [script(job.program, case, compare, cpu_s, Path(folder)) for case in job.tests["cases"]]
         path = Path(folder, "job.json")
         request = {"program": job.program.replace("\r\n", "\n"), "tests": job.tests, "entry_point": job.entry_point}
-        path.write_text(json.dumps(request | {"compare": compare, "instance": None}))
+        path.write_text(json.dumps(request | {"compare": compare}))
         done = interpreter(["-c", DRIVER, str(path)], b"", cpu_s, Path(folder))
     count = len(job.tests.get("asserts") or job.tests.get("cases") or [None])
     results = {place: (status, detail) for place, status, detail in map(json.loads, done.stdout.splitlines())}
@@ -414,6 +444,8 @@ def interpreter(arguments: list[str], stdin: bytes, cpu_s: int, folder: Path) ->
     environment = {"PYTHONHASHSEED": "0", "PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8"}
     environment |= {"OPENBLAS_NUM_THREADS": "1", "HOME": str(folder)}
     try:
-        return subprocess.run(command, input=stdin, capture_output=True, cwd=folder, env=environment, timeout=8 * cpu_s + 20)
+        return subprocess.run(
+            command, input=stdin, capture_output=True, cwd=folder, env=environment, timeout=8 * cpu_s + 20
+        )
     except subprocess.TimeoutExpired as error:
         return subprocess.CompletedProcess(command, -signal.SIGKILL, error.stdout or b"", error.stderr or b"")

@@ -81,7 +81,7 @@ int            |                                 | int          | -(2**70)      
 small int      |                                 | int          | 7                      | 8                   | 7.0                   | x % 4 == 3
 bool           |                                 | bool         | True                   | False               | 1                     | x is True
 float          |                                 | float        | 0.1 + 0.2              | 0.3                 | '0.30000000000000004' | x.hex() == '0x1.3333333333334p-2'
-negative zero  | import math                     | float        | -0.0                   | 0.0                 | 0                     | math.copysign(1, x) == -1
+negative zero  | import math                     | float        | -0.0                   | 1.0                 | 0                     | math.copysign(1, x) == -1
 nan            | import math                     | float        | float('nan')           | 1.0                 | 'nan'                 | math.isnan(x)
 infinity       |                                 | float        | float('-inf')          | float('inf')        | '-inf'                | x < -1e308
 complex        |                                 | complex      | complex(1, -2)         | complex(1, 2)       | 1.0                   | x.conjugate().imag == 2
@@ -91,9 +91,9 @@ bytearray      |                                 | bytearray    | bytearray(b'ab
 list           |                                 | list         | [1, [2.5, None], 'a']  | [1, [2.5], 'a']     | (1, [2.5, None], 'a') | x[1].count(None) == 1
 tuple          |                                 | tuple        | (1, ('a', [2]))        | (1, ('a', [3]))     | [1, ('a', [2])]       | x[1][1] == [2]
 dict           |                                 | dict         | {'b': 1, 'a': {2: 3}}  | {'a': {2: 3}, 'b': 2} | [('b', 1)]          | list(x) == ['b', 'a'] and x['a'][2] == 3
-dict keys      |                                 | dict         | {1: 0, (1, 2): 1, None: 2, 2.5: 3} | {'1': 0, (1, 2): 1} | [1, 2]    | x[(1, 2)] == 1 and x[None] == 2 and x[1] == 0
+dict keys      |                                 | dict         | {1: 0, (1, 2): 1, None: 2, 2.5: 3} | {'1': 0, (1, 2): 1} | [1, 2]    | (x.get((1, 2)), x.get(None), x.get(1)) == (1, 2, 0)
 set            |                                 | set          | {1, (2, 3), 'x'}       | {1, (2, 4), 'x'}    | frozenset({1, (2, 3), 'x'}) | (2, 3) in x and len(x) == 3
-frozenset      |                                 | frozenset    | frozenset({1, frozenset({2})}) | frozenset({1}) | {1, frozenset({2})} | {x: 5}[frozenset({1, frozenset({2})})] == 5
+frozenset      |                                 | frozenset    | frozenset({1, frozenset({2})}) | frozenset({1}) | {1, frozenset({2})} | {x: 5}.get(frozenset({1, frozenset({2})})) == 5
 range          |                                 | range        | range(2, 20, 3)        | range(2, 20, 4)     | [2, 5, 8, 11, 14, 17] | x.step == 3 and 17 in x and x[1] == 5 and len(x) == 6
 slice          |                                 | slice        | slice(1, None, 2)      | slice(1, None, 3)   | (1, None, 2)          | 'abcdef'[x] == 'bdf'
 Ellipsis       |                                 | type(...)    | ...                    | NotImplemented      | '...'                 | x is Ellipsis
@@ -105,17 +105,17 @@ Decimal nan    | from decimal import Decimal     | Decimal      | Decimal('-0') 
 date           | from datetime import date       | date         | date(2024, 2, 29)      | date(2024, 3, 1)    | '2024-02-29'          | x.isoformat() == '2024-02-29' and x.weekday() == 3
 time           | from datetime import time       | time         | time(23, 59, 1, 5)     | time(23, 59, 1)     | '23:59:01.000005'     | x.microsecond == 5
 datetime       | from datetime import datetime, date | datetime | datetime(2024, 2, 29, 1, 2, 3, 4) | datetime(2024, 2, 29) | date(2024, 2, 29) | x.tzinfo is None and x.microsecond == 4
-datetime utc   | from datetime import datetime, timezone | datetime | datetime(2024, 1, 1, 12, tzinfo=timezone.utc) | datetime(2024, 1, 1, 12) | '2024' | x.utcoffset().total_seconds() == 0 and x.isoformat().endswith('+00:00')
-datetime zone  | from datetime import datetime, timedelta; from zoneinfo import ZoneInfo | datetime | datetime(2024, 10, 27, 2, 30, tzinfo=ZoneInfo('Europe/Berlin'), fold=1) | datetime(2024, 10, 27, 2, 30, tzinfo=ZoneInfo('Europe/Berlin')) | None | x.fold == 1 and x.utcoffset() == timedelta(hours=1) and x.tzinfo.key == 'Europe/Berlin'
+datetime utc   | from datetime import datetime, timezone | datetime | datetime(2024, 1, 1, 12, tzinfo=timezone.utc) | datetime(2024, 1, 1, 12) | '2024' | x.tzinfo is timezone.utc and x.isoformat().endswith('+00:00')
+datetime zone  | from datetime import datetime, timedelta; from zoneinfo import ZoneInfo | datetime | datetime(2024, 10, 27, 2, 30, tzinfo=ZoneInfo('Europe/Berlin'), fold=1) | datetime(2024, 10, 27, 2, 31, tzinfo=ZoneInfo('Europe/Berlin')) | None | x.fold == 1 and x.utcoffset() == timedelta(hours=1) and x.tzinfo.key == 'Europe/Berlin'
 timedelta      | from datetime import timedelta  | timedelta    | timedelta(days=-1, seconds=5) | timedelta(days=1) | -86395.0             | x.days == -1 and x.total_seconds() == -86395
 timezone       | from datetime import timedelta, timezone | timezone | timezone(timedelta(hours=2), 'X') | timezone(timedelta(hours=3)) | timedelta(hours=2) | x.tzname(None) == 'X'
 deque          | from collections import deque   | deque        | deque([1, 2, 3], maxlen=3) | deque([1, 2], maxlen=3) | [1, 2, 3]       | x.maxlen == 3 and (x.append(4) or list(x)) == [2, 3, 4]
 Counter        | from collections import Counter | Counter      | Counter('abca')        | Counter('abc')      | {'a': 2}              | x.most_common(1) == [('a', 2)] and x['z'] == 0
 OrderedDict    | from collections import OrderedDict | OrderedDict | OrderedDict([('b', 1), ('a', 2)]) | OrderedDict([('a', 2), ('b', 1)]) | {'b': 1, 'a': 2} | next(iter(x)) == 'b' and x.popitem(last=False) == ('b', 1)
 defaultdict    | from collections import defaultdict | defaultdict | defaultdict(list, {1: [2]}) | defaultdict(list, {1: [3]}) | {1: [2]}  | x[1] == [2] and x[9] == [] and x.default_factory is list
-ChainMap       | from collections import ChainMap | ChainMap    | ChainMap({'a': 1}, {'a': 2, 'b': 3}) | ChainMap({'a': 1}) | {'a': 1, 'b': 3} | x['b'] == 3 and len(x.maps) == 2 and x.parents['a'] == 2
+ChainMap       | from collections import ChainMap | ChainMap    | ChainMap({'a': 1}, {'a': 2, 'b': 3}) | ChainMap({'a': 1}) | {'a': 1, 'b': 3} | len(x.maps) == 2 and x['b'] == 3 and x.parents['a'] == 2
 array          | from array import array         | array        | array('h', [1, -2])    | array('h', [1, 2])  | [1, -2]               | x.typecode == 'h' and x.itemsize == 2 and x[1] == -2
-PurePath       | from pathlib import PurePosixPath | PurePosixPath | PurePosixPath('/a/b.txt') | PurePosixPath('/a/c.txt') | '/a/b.txt'    | x.suffix == '.txt' and x.parent.name == 'a'
+PurePath       | from pathlib import PurePosixPath | PurePosixPath | PurePosixPath('/a/b.txt') | PurePosixPath('/b/b.txt') | '/a/b.txt'    | x.suffix == '.txt' and x.parent.name == 'a'
 Path           | from pathlib import Path        | type(Path()) | Path('a') / 'b.py'     | Path('a/c.py')      | 'a/b.py'              | x.stem == 'b' and not x.is_absolute()
 UUID           | from uuid import UUID           | UUID         | UUID(int=7)            | UUID(int=8)         | 7                     | x.int == 7 and str(x).endswith('-000000000007')
 Pattern        | import re                       | re.Pattern   | re.compile('a+', re.I) | re.compile('b+')    | 'a+'                  | x.flags & re.I and x.fullmatch('AaA') is not None
@@ -134,28 +134,25 @@ keys           |                                 | type({}.keys()) | {2: 1, 1: 2
 items          |                                 | type({}.items()) | {2: 1}.items()     | {2: 2}.items()      | [(2, 1)]              | (2, 1) in x and sorted(x) == [(2, 1)]
 iterator       |                                 | type(iter([]))  | iter([1, 2])        | iter([1, 3])        | [1, 2]                | next(x) == 1 and list(x) == [2]
 """
-BY_VALUE_ONLY = ("nan", "iterator", "exception", "class", "exception class", "abstract class")  # what == does not tell
+BY_VALUE_ONLY = ("nan", "iterator", "exception", "class", "exception class", "abstract class", "namespace")  # what == does not tell
 
 
 def values() -> None:
     for line in VALUES.strip().splitlines():
-        cells = [cell.strip() for cell in line.split(" | ")]
-        name, imports, kind, right, wrong, like, holds = cells
+        name, imports, kind, right, wrong, like, holds = (cell.strip() for cell in line.split(" | "))
         imports = imports.replace("; ", "\n")
-        give, look = f"{imports}\ndef f(): return {right}", f"{imports}\nx = f()\nassert type(x) is {kind} and {holds}"
-        asserts("values returned", f"{name} inspected", give, look)
-        asserts("values returned", f"{name} of another type", give.replace(right, like), look, passes=False)
-        asserts("values returned", f"{name} of another value", give.replace(right, wrong), look, passes=False)
-        if name not in BY_VALUE_ONLY and name not in ("namespace",):
-            same = f"{imports}\nassert f() == {right} and not f() != {right}"
-            asserts("values returned", f"{name} compared", give, same)
-            asserts("values returned", f"{name} compared, another", give.replace(right, wrong), same, passes=False)
-        take = f"{imports}\ndef f(x): return bool(type(x) is {kind} and {holds})"
-        asserts("values handed in", f"{name} inspected", take, f"{imports}\nassert f({right}) is True")
-        asserts("values handed in", f"{name} of another type", take, f"{imports}\nassert f({like}) is True", passes=False)
-        asserts("values handed in", f"{name} of another value", take, f"{imports}\nassert f({wrong})", passes=False)
-        pack = f"{imports}\ndef f(x, *, key): return {{'a': [x, (key,)]}}"
-        asserts("values handed on", f"{name} there and back", pack, f"{imports}\nx = {right}\nx = f(0, key=x)['a'][1][0]\nassert type(x) is {kind} and {holds}")
+        look = f"{imports}\nx = f()\nassert type(x) is {kind} and {holds}"
+        same = [f"assert f() == {right} and not f() != {right}"] if name not in BY_VALUE_ONLY else []
+        give = f"{imports}\ndef f(): return {right}"
+        asserts("values returned", name, give, look, *same)
+        asserts("values returned", f"{name}, another type", give.replace(right, like), look, passes=False)
+        asserts("values returned", f"{name}, another", give.replace(right, wrong), look, *same, passes=False)
+        judge = f"bool(type(x) is {kind} and {holds})"
+        take = f"{imports}\ndef f(x, *y): return {judge}\ndef g(x, *, key): return {{'a': [x, (key,)]}}"
+        looks = [f"{imports}\nassert f({given}) is {given is right}" for given in (right, wrong, like)]
+        looks += [f"x = {right}\nx = g(0, key=x)['a'][1][0]\nassert {judge}"]
+        asserts("values handed in", name, take, *looks)
+        asserts("values handed in", f"{name}, wrong", take.replace(judge, f"not {judge}"), *looks[:2], passes=False)
 
 
 # ---- changed in place: name, imports, value, change, value afterwards
@@ -198,9 +195,9 @@ def changes() -> None:
         needed = "" if imports.startswith("class") else imports
         program = f"{needed}\ndef f(x, y=0):\n    {change}\n    return y"
         test = f"{imports}\nx = {value}\nsame = x\nassert f(%s, y=1) == 1 and x is same and {AFTER.get(name, f'x == {after}')}"
-        asserts("changes in place", f"{name} by position", program, test % "x")
-        asserts("changes in place", f"{name} by keyword", program, test % "x=x")
-        asserts("changes in place", f"{name}, of a copy", program.replace("    " + change, "    import copy; x = copy.deepcopy(x); " + change), test % "x", passes=False)
+        asserts("changes in place", name, program, test % "x", test % "x=x")
+        copied = program.replace("    " + change, "    import copy; x = copy.deepcopy(x); " + change)
+        asserts("changes in place", f"{name}, of a copy", copied, test % "x", passes=False)
 
 
 # ---- exceptions: what is raised, as what it is caught, what is so of it; and something else that is raised
@@ -237,7 +234,7 @@ assertion        | assert 1 == 2, 'odd'                               | Assertio
 not implemented  | raise NotImplementedError('later')                 | RuntimeError        | type(e) is NotImplementedError                    | raise RuntimeError('later')
 recursion        | r = lambda n: r(n + 1); r(0)                       | RecursionError      | 'maximum recursion depth exceeded' in str(e)      | raise RecursionError('deep')
 import           | import no_such_module                              | ImportError         | type(e) is ModuleNotFoundError and e.name == 'no_such_module' | import other_missing_module
-syntax           | compile('a b', 'x.py', 'exec')                     | SyntaxError         | e.lineno == 1 and e.filename == 'x.py' and e.text == 'a b' | compile('a b', 'y.py', 'exec')
+syntax           | compile('a b', 'x.py', 'exec')                     | SyntaxError         | e.lineno == 1 and e.filename == 'x.py' and e.text == 'a b\n' | compile('a b', 'y.py', 'exec')
 decimal          | from decimal import Decimal; Decimal('x')          | decimal.InvalidOperation | isinstance(e, ArithmeticError)               | raise ArithmeticError
 regex            | import re; re.compile('a(')                        | re.error            | e.pos == 1 and e.pattern == 'a('                  | import re; re.compile('(')
 struct           | import struct; struct.unpack('i', b'1')            | struct.error        | '4 bytes' in str(e)                               | import struct; struct.pack('zz', 1)
@@ -292,7 +289,6 @@ def exceptions() -> None:
         for passes, what in ((True, raising), (False, other)):
             program = f"{RAISERS}def f():\n    {what}\n"
             asserts("exceptions raised", name if passes else f"{name}, another", program, test, passes=passes)
-        asserts("exceptions raised", f"{name}, none", f"{RAISERS}def f():\n    return 1\n", test, passes=False)
 
 
 OWN_CLASSES = r"""
@@ -365,7 +361,7 @@ class Vec:
         return self
     def __bool__(self): return bool(self.x or self.y)
 >>> assert Vec(1, 2) + Vec(3, 4) == Vec(4, 6) and Vec(1, 2) * 3 == 3 * Vec(1, 2) == Vec(3, 6)
->>> assert abs(Vec(3, 4)) == 5 and -Vec(1, -1) == Vec(-1, 1) and Vec(1, 2) @ Vec(3, 4) == 11
+>>> assert abs(Vec(3, 4)) == 5 and -Vec(1, -1) == Vec(-1, 1) != Vec(1, 1) and Vec(1, 2) @ Vec(3, 4) == 11
 >>> assert sum([Vec(1, 1), Vec(2, 2)]) == Vec(3, 3) and str([Vec(0, 1)]) == '[Vec(0, 1)]'
 >>> v = w = Vec(1, 1)
 ... v += Vec(1, 2)
@@ -461,7 +457,7 @@ class Grid:
 >>> g = Grid()
 ... g[1, 2] = 3
 ... g[...] = 4
-... g[1:2, ::3] = 5
+... g['a', None] = 5
 ... assert g[1, 2] == 3 and g[...] == 4 and g[2, 1] == 0
 !>> g = Grid()
 ... g[1, 2] = 3
@@ -535,7 +531,7 @@ class Temp:
 ... assert t.f == 68
 >>> del t.f
 ... assert t._c is None
->>> assert isinstance(Temp.f, property) and 'f' in dir(t) and hasattr(t, 'f') is False or True
+>>> assert isinstance(Temp.f, property) and 'f' in dir(t) and 'freezing' in dir(Temp)
 >>> Temp.count = 10
 ... Temp(1)
 ... assert Temp.count == 11 and t.count == 11
@@ -719,7 +715,7 @@ class Mod(int):
 ... assert n.initials() == 'ac' and n == 'ab cd' and n.upper() == 'AB CD' and {n: 1}['ab cd'] == 1 and type(n + 'x') is Name and f'{n:>7}' == '  ab cd'
 >>> a, b = Pair(1, [2])
 ... assert Pair(1, 2) == (1, 2) and Pair(1, 2).first == 1 and b == [2] and len(Pair(1, 2)) == 2 and type(Pair(1, 2)) is Pair
->>> assert Mod(7) + 2 == 1 and repr(Mod(3)) == 'Mod(3)' and str([Mod(3)]) == '[Mod(3)]' and Mod(3) * 2 == 6 and [5, 6][Mod(1)] == 6 and type(Mod(1) + Mod(1)) is Mod
+>>> assert Mod(7) + 5 == 4 and repr(Mod(3)) == 'Mod(3)' and str([Mod(3)]) == '[Mod(3)]' and Mod(3) * 2 == 6 and [5, 6][Mod(1)] == 6 and type(Mod(1) + Mod(1)) is Mod
 !!! & 7 => & 3
 !!! w[0] => w[1]
 !!! self * 9 / 5 => self * 9 // 5 - 1
@@ -2070,7 +2066,7 @@ def n(): return np.int64(3)
 def b(x): return np.bool_(x > 0)
 def s(): return np.float32(0.1)
 >>> import numpy as np
-... assert f() == 1.5 and isinstance(f(), float) and n() == 3 and isinstance(n(), np.integer) and not isinstance(n(), int) and type(s()) is np.float32 and s() != 0.1
+... assert f() == 1.5 and isinstance(f(), float) and n() == 3 and isinstance(n(), np.integer) and not isinstance(n(), int) and type(s()) is np.float32 and s().nbytes == 4
 >>> assert b(1) and not b(0) and b(1) is not True and n() + 1 == 4 and [1, 2, 3, 4][n()] == 4 and f().item() == 1.5 and round(f()) == 2
 !!! np.int64(3) => np.int64(4)
 !!! np.bool_(x > 0) => x > 0
@@ -2274,7 +2270,7 @@ print(first.strip(), sys.stdin.fileno(), sys.stdin.isatty(), sys.stdin.name, sys
 === Windows lines
 import sys
 print([l for l in sys.stdin])
->>> 'a\r\nb\r\n' -> "['a\\n', 'b\\n']\n"
+>>> 'a\r\nb\r\n' -> "['a\\r\\n', 'b\\r\\n']\n"
 === unicode
 s = input()
 print(s, len(s), s.encode())
@@ -2343,12 +2339,12 @@ import sys
 out = sys.stdout.detach()
 out.write(b'raw\n')
 out.flush()
->>> '' -> 'raw\n'
+!>> '' -> 'raw\n'
 === detach without flush
 import sys
 out = sys.stdout.detach()
 out.write(b'raw\n')
->>> '' -> 'raw\n'
+!>> '' -> 'raw\n'
 === TextIOWrapper over a detached buffer
 import io, sys
 sys.stdout = io.TextIOWrapper(sys.stdout.detach(), encoding='utf-8', line_buffering=True)
@@ -2446,7 +2442,7 @@ class A:
 z = A('z')
 _a = A('_a')
 __b = A('__b')
->>> '' -> '_a\nz\n__b\n'
+>>> '' -> 'z\n_a\n__b\n'
 === __del__ in a module's attribute
 import math
 class A:
@@ -2679,7 +2675,7 @@ def f(n):
     try: return f(n + 1)
     except RecursionError: return n
 print(f(1))
->>> '' -> '998\n'
+>>> '' -> '999\n'
 === deepest recursion in a function
 def main():
     def f(n):
@@ -2687,7 +2683,7 @@ def main():
         except RecursionError: return n
     print(f(1))
 main()
->>> '' -> '997\n'
+>>> '' -> '998\n'
 === a raised limit
 import sys
 sys.setrecursionlimit(5000)
@@ -2713,7 +2709,7 @@ print(f())
 import traceback
 try: 1 // 0
 except ZeroDivisionError: print(traceback.format_exc().splitlines()[-1], len(traceback.format_exc().splitlines()))
->>> '' -> 'ZeroDivisionError: integer division or modulo by zero 4\n'
+>>> '' -> 'ZeroDivisionError: integer division or modulo by zero 5\n'
 === warnings
 import warnings
 warnings.warn('w')

@@ -14,7 +14,7 @@ from pper_jax.execution import Job
 
 SHARED = Path(os.environ.get("PPER_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
-# What the official checker of APPS puts before every program; numpy, which takes a while to load, only where it is used.
+# What the official checker of APPS puts before every program; numpy, which takes long to load, only where it is used.
 APPS_PRELUDE = """\
 import sys
 import time
@@ -130,7 +130,9 @@ def apps(solutions: int = 1, skip: frozenset[str] = frozenset()) -> list[Referen
                 cases = [{"args": a, "expected": b} for a, b in zip(tests["inputs"], tests["outputs"], strict=True)]
                 found.append(Reference(name, prelude, code, {"kind": "call", "fn_name": function, "cases": cases}))
             else:
-                found.append(Reference(name, prelude, wrapped(code), stdio(tests["inputs"], tests["outputs"]), None, CALL))
+                found.append(
+                    Reference(name, prelude, wrapped(code), stdio(tests["inputs"], tests["outputs"]), None, CALL)
+                )
     return found
 
 

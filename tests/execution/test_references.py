@@ -1,64 +1,76 @@
-"""The reference solutions of HumanEval and MBPP pass their own tests."""
+"""The reference solutions of real task sets pass their own tests."""
 
 from __future__ import annotations
 
-import gzip
-import json
-import os
 import time
-from pathlib import Path
+from collections.abc import Sequence
 
 import pytest
+from mutants import fresh
+from task_sets import SETS, SHARED, Reference, apps, codecontests, humaneval, leetcode, mbpp, sanitized
 
-from pper_jax.execution import Job, Limits, TestPool
+from pper_jax.execution import Limits, TestPool
 
-SHARED = Path(os.environ.get("PPER_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))
-pytestmark = pytest.mark.skipif(not (SHARED / "humaneval").is_dir(), reason="the shared data folder is not here")
+pytestmark = [
+    pytest.mark.skipif(not (SHARED / "humaneval").is_dir(), reason="the shared data folder is not here"),
+    pytest.mark.filterwarnings("ignore::SyntaxWarning", "ignore::DeprecationWarning"),  # of the references
+]
 
-
-def humaneval() -> list[Job]:
-    with gzip.open(SHARED / "humaneval" / "HumanEval.jsonl.gz", "rt", encoding="utf-8") as lines:
-        rows = [json.loads(line) for line in lines]
-    return [
-        Job(row["prompt"] + row["canonical_solution"], {"kind": "check", "code": row["test"]}, row["entry_point"])
-        for row in rows
-    ]
-
-
-def mbpp() -> list[Job]:
-    rows = [json.loads(line) for line in (SHARED / "mbpp" / "mbpp.jsonl").read_text(encoding="utf-8").splitlines()]
-    return [
-        Job(
-            row["code"],
-            {
-                "kind": "asserts",
-                "setup": row["test_setup_code"],
-                "asserts": row["test_list"] + row["challenge_test_list"],
-            },
-        )
-        for row in rows
-    ]
+COUNTS = {"humaneval": 164, "mbpp": 974, "sanitized": 427, "leetcode": 2090, "codecontests": 164, "apps": 11}
+KNOWN = {  # references that do not pass, here and in a fresh interpreter
+    "leetcode/word-ladder-ii": "the order of its answer is that of a set of strings",
+    "codecontests/108_d_basketball_team_11673": "prints 1.0000000000 where the test has the integer 1",
+    "codecontests/262_d_maxim_and_restaurant_7013": "prints 20.0 where the test has the integer 20",
+}
 
 
-def failures(jobs: list[Job], isolation: str) -> dict[int, dict[str, object]]:
-    with TestPool(workers=2, limits=Limits(timeout_s=20.0), isolation=isolation) as pool:
+def failures(references: Sequence[Reference], isolation: str, compare: str = "strict") -> dict[str, object]:
+    limits = Limits(timeout_s=20.0, program_timeout_s=120.0)
+    with TestPool(workers=2, limits=limits, isolation=isolation, compare=compare) as pool:
         start = time.perf_counter()
-        verdicts = pool.run(jobs)
+        verdicts = pool.run([reference.job() for reference in references])
         seconds = time.perf_counter() - start
-    print(f"{len(jobs)} programs, isolation {isolation}: {seconds:.2f} s, {len(jobs) / seconds:.0f} programs/s")
-    return {index: verdict.to_json() for index, verdict in enumerate(verdicts) if verdict.status != "pass"}
+    rate = f"{len(references) / seconds:.0f} programs/s, {sum(v.total for v in verdicts) / seconds:.0f} tests/s"
+    print(f"{len(references)} programs, isolation {isolation}: {seconds:.2f} s, {rate}")
+    pairs = zip(references, verdicts, strict=True)
+    return {reference.name: verdict.to_json() for reference, verdict in pairs if verdict.status != "pass"}
 
 
 @pytest.mark.parametrize("isolation", ["program", "batch"])
 def test_a_slice_of_the_references_passes(isolation: str) -> None:
     helpers = humaneval()[32:51:6]  # these four checks call other functions of the prompt than the candidate
-    odd = [job for job in mbpp() if job.tests["setup"] or "([Pair(" in job.tests["asserts"][0]]
+    odd = [r for r in mbpp() if r.tests["setup"] or "([Pair(" in r.tests["asserts"][0]]
     assert len(odd) == 3
-    assert failures(helpers + humaneval()[::20] + odd + mbpp()[::60], isolation) == {}
+    imports = [r for r in sanitized() if r.tests["setup"]]
+    trees = [r for r in leetcode() if "is_same_" in r.tests["code"]]  # these checks compare by functions of the prompt
+    slices = [helpers, humaneval()[::20], odd, mbpp()[::60], imports[::4], sanitized()[::60], trees[::20]]
+    assert failures([r for part in slices for r in part] + leetcode()[::100], isolation) == {}
+
+
+def test_a_slice_of_the_references_passes_by_other_rules() -> None:
+    few = [r for r in apps() if len(r.tests["cases"]) < 25]
+    assert {r.tests["kind"] for r in few} == {"call", "stdio"}
+    assert failures(few, "program", "official") == {}
+    assert failures(codecontests()[::40], "program", "tokens") == {}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("isolation", ["program", "batch"])
-def test_all_references_pass(isolation: str) -> None:
-    assert failures(humaneval(), isolation) == {}
-    assert failures(mbpp(), isolation) == {}
+@pytest.mark.parametrize("name", SETS)
+def test_all_references_pass(name: str, isolation: str) -> None:
+    load, compare = SETS[name]
+    references = load()
+    assert len(references) == COUNTS[name]
+    failed = failures(references, isolation, compare)
+    known = {r.name: r for r in references if r.name in KNOWN}
+    assert {key: row for key, row in failed.items() if key not in known} == {}
+    assert failed.keys() == known.keys()
+    for reference in known.values():
+        assert any(status == "fail" for status, _ in fresh(reference.job(), compare, 20))
+
+
+@pytest.mark.slow
+def test_more_solutions_of_apps_pass() -> None:
+    references = apps(solutions=100)
+    assert len(references) == 248
+    assert failures(references, "program", "official") == {}
