@@ -9,6 +9,7 @@ number, ...}``; the number is one that nobody could foresee, so that no answer i
     load  source name shared ask         run a program's own code; then say what the names in ``ask`` stand for
     plain target arguments named         call a function, values in and out
     name  target                         what a name stands for
+    look  source                         why the program might deceive, judged before it runs; null if it cannot
     test  code entry_point               run code of a test in the program's own names
     call get set del op next copy signature   use an object (see ``standins.perform``)
     reply value | error                  the answer to what this side asked about an object of the other
@@ -171,6 +172,8 @@ class Server:
             return self.load(*arguments)
         if operation == "test":
             return self.run_test(*arguments)
+        if operation == "look":
+            return {"v": tame.why_sly(inside.compile_program(arguments[0], "<program>"), BUILTINS)}
         target, positional, named = arguments
         function = self.find(target)
         keywords = {name: values.decode(item) for name, item in named.items()}
@@ -219,7 +222,7 @@ class Server:
         path = inside.program_path(name)
         code = inside.compile_program(source, path)
         if shared:
-            wild = tame.why_not(code)
+            wild = tame.why_wild(code)
             if wild is not None and self.programs:
                 return {"v": None, "wild": wild}
         if self.programs:
@@ -274,7 +277,7 @@ class Server:
         fresh = list(heap.fresh)
         entries = heap.entries()
         fresh += range(before, heap.next, 2)
-        gone = heap.unheld({number for number in [*new, *fresh] if number in heap.tags}, extra, 2)  # here, and in the caller
+        gone = heap.unheld({number for number in [*new, *fresh] if number in heap.tags and number not in heap.subs}, extra, 2)  # here, and in the caller
         heap.forget(gone)
         text = to_json(reply)
         if entries:

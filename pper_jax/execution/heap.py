@@ -60,6 +60,7 @@ class Heap:
         self.numbers: dict[int, int] = {}  # id -> number
         self.tags: dict[int, str] = {}  # of those whose contents are shared
         self.known: dict[int, str] = {}  # contents as both sides have them, as JSON
+        self.subs: set[int] = set()  # of those with contents, the ones that live on one side only
         self.fresh: list[int] = []  # numbered since the last message
         self.introductions: dict[int, str] = {}  # of fresh ones that are more than contents
         self.applying = False  # whether a message is being read: nothing can be asked of the other side meanwhile
@@ -84,6 +85,7 @@ class Heap:
             self.introductions[number] = to_json([number, *lent])
             if lent[0] == "sub" and lent[1][1] in TAGS:
                 tag = lent[1][1]
+                self.subs.add(number)
         if tag is not None:
             self.tags[number] = tag
         return {"@": number}
@@ -138,6 +140,7 @@ class Heap:
                         new.append(number)
                         if tag == "sub" and body[1] in TAGS:
                             self.tags[number] = body[1]
+                            self.subs.add(number)
                     continue
                 if number not in self.objects:
                     self.add(empty(tag, body), number)
@@ -178,6 +181,7 @@ class Heap:
                 del self.numbers[id(value)]
                 self.tags.pop(number, None)
                 self.known.pop(number, None)
+                self.subs.discard(number)
 
     def unheld(self, numbers: Iterable[int], extra: Iterable[Any] = (), times: int = 1) -> list[int]:
         """Return those of the numbers whose objects nothing outside this table holds.

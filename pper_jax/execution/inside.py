@@ -37,8 +37,9 @@ class Loader:
 
 def compile_program(source: str, path: str) -> Any:
     """Compile a program as the interpreter compiles a file: with its mark of order and its line on the encoding."""
-    data = source.encode("utf-8", "surrogatepass")
-    return compile(data if data[:3] == b"\xef\xbb\xbf" or b"coding" in data[:300] else source, path, "exec", dont_inherit=True)
+    odd = source[:1] == "\ufeff" or "coding" in source[:200]
+    text = source.encode("utf-8", "surrogatepass") if odd else source
+    return compile(text, path, "exec", dont_inherit=True)
 
 
 def describe(error: BaseException, path: str) -> list[str]:

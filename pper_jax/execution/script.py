@@ -8,7 +8,7 @@ import sys
 import threading
 from _thread import _count
 from _weakref import ref
-from posix import O_CREAT, O_EXCL, O_WRONLY, _exit, close, getcwd
+from posix import O_CREAT, O_EXCL, O_WRONLY, _exit, close
 from posix import open as open_file
 from typing import NoReturn
 
@@ -30,7 +30,8 @@ def run_main(fd: int, source: str, name: str) -> NoReturn:
     try:
         if _names(source, READS_ITSELF):
             _write_file(path, source)
-        sys.argv[:], sys.path[:0] = [path], [getcwd()]
+        sys.argv[0] = path
+        sys.path.insert(0, path.rpartition("/")[0])
         code = inside.compile_program(source, path)
         inside.execute(code, vars(inside.make_module("__main__", source, path)))
     except SystemExit as error:

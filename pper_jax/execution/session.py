@@ -8,10 +8,10 @@ import io
 import os
 import resource
 import select
+import threading
 from collections.abc import Mapping, Sequence
-from functools import partial
 from signal import SIGXCPU, Signals
-from types import BuiltinFunctionType, FunctionType, MethodType
+from types import CodeType, FrameType, ModuleType, TracebackType
 from typing import Any
 
 from pper_jax.execution import standins, values, wire
@@ -24,8 +24,10 @@ SEND_AHEAD_BYTES = 1 << 15  # well within a socket's buffer: neither side may wa
 OUT_OF_MEMORY = 71  # what a child exits with that cannot say more
 FULL = 0.75  # of its memory limit: a process that dies this full died of it
 TESTS = "tests"  # the module that the code of tests believes it is
-CALLABLE = (FunctionType, MethodType, BuiltinFunctionType, partial, type, type(str.upper), type(len), type("".__len__))
-LENT = (io.StringIO, io.BytesIO)  # of the library's objects: these only, with all that they do
+USED = values.LIBRARY | {TESTS, "random", "unittest.mock", "_io"}  # modules of classes whose public names may be used
+KEPT = (ModuleType, CodeType, FrameType, TracebackType, type(threading.Lock()), type(threading.RLock()))  # never lent
+FUNCTION = "types:FunctionType"
+LENT = (io.StringIO, io.BytesIO)  # of all kinds of files, these only
 
 
 class ProgramRaised(Exception):
@@ -55,6 +57,7 @@ class Session:
         self.ahead: list[str] = []  # those of them that went ahead
         self.programs = 0
         self.wild = False  # whether this process must not be used for another program
+        self.odd = False  # whether more than data and functions crossed the border
         self.tested = False  # whether the program knows the tests by now
         self.names: dict[str, Any] = {}
         self.begin()
@@ -116,7 +119,7 @@ class Session:
 
     def _written(self, operation: str, arguments: Sequence[Any]) -> bytes:
         heap = self.heap
-        gone = heap.unheld(list(heap.objects), arguments) if heap.crowded() else []
+        gone = heap.unheld([n for n in heap.objects if n % 2 or n in heap.tags], arguments) if heap.crowded() else []
         heap.forget(gone)
         try:
             given = [heap.encode(argument) for argument in arguments]
@@ -131,13 +134,13 @@ class Session:
             raise self._fault(error) from None
 
     def _fault(self, error: NotPlain) -> HarnessFault:
-        self.fault = HarnessFault(str(error))
+        self.fault, self.odd = HarnessFault(str(error)), True
         return self.fault
 
     def _take(self, reply: dict[str, Any]) -> Any:
         """Return the value of a reply, once what the program changed has changed here."""
         try:
-            self.heap.apply(reply.get("h", ()))
+            self._apply(reply)
             if "w" not in reply:
                 value = self.heap.decode(reply.get("v"))
             else:
@@ -149,11 +152,17 @@ class Session:
             return value
         self._raise(value if isinstance(value, BaseException) else as_exception(reply["w"]), reply["w"])
 
+    def _apply(self, reply: dict[str, Any]) -> None:
+        entries = reply.get("h", ())
+        self.heap.apply(entries)
+        self.odd = self.odd or any(tag == "class" and body.get("std") != FUNCTION for _, tag, body in entries)
+
     def _answered(self, reply: dict[str, Any]) -> bytes:
         """Do what the program asks of an object that the test handed over; return the answer to send."""
         value, error = None, None
+        self.odd = True
         try:
-            self.heap.apply(reply.get("h", ()))
+            self._apply(reply)
             operation, *arguments = reply["b"]
             given = [self.heap.decode(item) for item in arguments]
             self.heap.forget(reply.get("g", ()))
@@ -179,8 +188,7 @@ class Session:
         if number % 2 or number in self.heap.tags:  # the program's own, or data
             raise TypeError("no object of the test")
         if operation in ("get", "set", "del"):
-            mine = type(owner).__module__ == TESTS or isinstance(owner, LENT)
-            if not mine or not isinstance(given[1], str) or given[1].startswith("_"):
+            if type(owner).__module__ not in USED or not isinstance(given[1], str) or given[1].startswith("_"):
                 raise AttributeError(f"{type(owner).__name__!r} object has no attribute {str(given[1])[:80]!r}")
         elif operation == "op" and given[0] not in standins.OPERATIONS or operation not in ("op", "call", "next"):
             raise TypeError(f"no such operation: {operation[:80]}")
@@ -189,16 +197,11 @@ class Session:
         """Return how an object of the test is introduced to the program (see ``heap``)."""
         if isinstance(value, standins.StandIn | standins.StandInType):
             raise NotPlain(f"a test hands over a {kind.__name__} of another program")
-        own = kind.__module__ == TESTS
-        if own and values.data_base(kind) is not None:
-            return None
-        if isinstance(value, CALLABLE) or own or isinstance(value, LENT) or hasattr(kind, "__next__"):
-            return standins.lend(value, kind, self.heap)
-        if isinstance(value, BaseException):
-            return standins.lend(value, kind, self.heap)
         if values.data_base(kind) is not None:
             return None
-        raise NotPlain(f"a test hands over a {kind.__name__}, which cannot enter the sandbox")
+        if isinstance(value, KEPT) or isinstance(value, io.IOBase) and not isinstance(value, LENT):
+            raise NotPlain(f"a test hands over a {kind.__name__}, which cannot enter the sandbox")
+        return standins.lend(value, kind, self.heap)
 
     # ---- calls whose arguments and values are plain
 
@@ -210,6 +213,11 @@ class Session:
         else:
             data = self._pack(request) + self.packed_ahead(ahead)
         return self._value(self._exchange(data))
+
+    def why_sly(self, program: str) -> str | None:
+        """Return why a program might deceive (see ``tame``), judged before this process runs any."""
+        answer = self._value(self._exchange(self._pack(f',"look",null,{wire.to_json(program)}]')))
+        return None if answer is None else str(answer)
 
     def test(self, code: str, entry_point: str | None) -> None:
         """Run code of a test within the program; raise what it raises."""

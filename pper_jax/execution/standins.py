@@ -296,6 +296,8 @@ class StandIn(metaclass=StandInType):
 def _forward(name: str) -> Callable[..., Any]:
     def method(self: Any, *arguments: Any, **named: Any) -> Any:
         peer = _origin(self)[0]
+        if name in ("__exit__", "__aexit__"):
+            arguments = *arguments[:2], None  # a traceback is of this side alone
         if name == "__call__":
             return peer.ask("call", self, arguments, tuple(named.items()))
         return peer.ask("op", name, self, *arguments)

@@ -11,10 +11,11 @@ which goes on behind the test that it ended in. A job says how it is to be run::
 
 A result is ``{"test": [place, status, seconds, detail]}``; a later one for the same place takes the place of the first.
 
-**Confirmation.** Stand-ins cannot show everything: a pass of test code is provisional until the same code has run within
-the program's process too. It runs in the process that is there; where it fails, which may be the fault of what the first
-run left, all tests run once more in a new process, and what fails there has failed. It can take a pass away, never give
-one.
+**Confirmation.** Stand-ins cannot show everything. So once all tests of a program are judged, the code of its tests runs
+once more, within the program's process, in its own names, as the interpreter would run both in one file: first in the
+process that is there; where that says otherwise, which may be the fault of what the first run left, all tests in a new
+one. What fails there has failed. What passes there, and failed here, has passed if the program cannot deceive (see
+``tame``: by its code it has no means to); else the trusted side's word stands.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ MESSAGE_LIMIT = 1 << 30
 PLANS_KEPT = 256
 BATCH_SIZE = 24
 CONFIRM_FACTOR = 2.0  # how many times a test's limit its confirmation may take
+CONFIRMED = ("pass", "fail", "error", "infrastructure")
 TOO_LONG = "checking the answer took too long"
 
 
@@ -196,7 +198,7 @@ class Trial:
         self.refused = False  # the program may not share a process
         self.loaded = False
         self.broken: Outcome | None = None  # of all tests, where the program cannot be loaded
-        self.passed: list[int] = []  # places of the code tests to be confirmed
+        self.first: dict[int, Outcome] = {}  # of the code tests that are to be confirmed
 
     def results(self) -> Iterator[Result]:
         """Yield the results."""
@@ -222,7 +224,7 @@ class Trial:
             yield place, outcome[0], time.monotonic() - start, outcome[1]
             if self.stop and outcome[0] != "pass":
                 over = "an earlier test was not passed"
-        if self.passed:
+        if self.first:
             yield from self._confirmed()
 
     def _twice(self, place: int) -> tuple[Outcome, float]:
@@ -257,8 +259,8 @@ class Trial:
         if code:
             self.worker.before_long_work()
         outcome = self._judge(lambda: test.run(session, self.worker.compare, ahead), session, place)
-        if code and outcome[0] == "pass":
-            self.passed.append(place)
+        if code and outcome[0] in CONFIRMED:
+            self.first[place] = outcome
         return outcome, self._after(session, outcome)
 
     def _judge(self, step: Any, session: Session, place: int) -> Outcome:
@@ -301,8 +303,9 @@ class Trial:
         worker = self.worker
         if self.loaded and worker.session is not None:
             return None
-        if worker.session is None or not self.shared:
+        if worker.session is not None and worker.session.programs and not self.shared:
             worker.end_session()
+        if worker.session is None:
             worker.session = Session(worker.server, self.limits)
         session = worker.session
         try:
@@ -331,46 +334,73 @@ class Trial:
     # ---- confirmation
 
     def _confirmed(self) -> Iterator[Result]:
-        """Yield the results of code tests that passed and, run where the program is, do not."""
+        """Yield the results of code tests of which a run where the program is says otherwise."""
         self.worker.before_long_work()
         for _ in range(2):
             try:
-                if self.loaded and self.worker.session is not None and self._passes_again(self.worker.session):
-                    return
-                yield from self._second_run()
+                if not self._is_confirmed():
+                    yield from self._second_run()
                 return
             except ZygoteLost:
                 self.worker.renew_server()
                 self.loaded = False
 
-    def _passes_again(self, session: Session) -> bool:
-        """Whether all that passed passes natively in the process that is there."""
-        return all(self._natively(session, place)[0] == "pass" for place in [-1, *self.passed])
+    def _is_confirmed(self) -> bool:
+        """Whether, in the process that is there, what passed passes and what failed fails.
+
+        A failure here settles nothing for tests that met more than data and functions: they are to be looked at again.
+        """
+        session = self.worker.session
+        if not self.loaded or session is None:
+            return False
+        if session.odd and any(outcome[0] != "pass" for outcome in self.first.values()):
+            return False
+        for place in [-1, *self.first]:
+            passed = self._natively(session, place)[0] == "pass"
+            if passed != (place < 0 or self.first[place][0] == "pass"):
+                return False
+        return True
 
     def _second_run(self) -> Iterator[Result]:
-        """Run all tests natively in a process of their own; yield what fails of those that passed."""
-        self.worker.end_session()
+        """Run all tests natively in a process of their own; yield the results that this changes."""
+        worker = self.worker
+        worker.end_session()
+        session = worker.session = Session(worker.server, self.limits)
+        failed = any(outcome[0] != "pass" for outcome in self.first.values())
+        guileless = failed and self._is_guileless(session)
         self.loaded, shared, self.shared = False, self.shared, False
         broken = self._load([])
         self.shared = shared
-        over = False
-        session = self.worker.session
+        stopped = False
         for place in [-1, *range(len(self.tests))]:
             start = time.monotonic()
-            if broken is None and (session is None or session.lost is not None):
+            current = worker.session
+            if broken is None and (current is None or current.lost is not None):
                 broken = "not_run", "an earlier test ended the process"
-            outcome = broken or self._natively(session, place)  # type: ignore[arg-type]
-            if place in self.passed and outcome[0] not in ("pass", "not_run"):
-                yield place, outcome[0], time.monotonic() - start, outcome[1]
-                over = self.stop
-            elif over and place >= 0:
+            outcome = broken or self._natively(current, place)  # type: ignore[arg-type]
+            first = self.first.get(place)
+            if first is not None and outcome[0] != "not_run" and (outcome[0] == "pass") != (first[0] == "pass"):
+                if outcome[0] != "pass" or guileless:
+                    yield place, outcome[0], time.monotonic() - start, outcome[1]
+                    stopped = self.stop and outcome[0] != "pass"
+            elif stopped and place >= 0:
                 yield place, "not_run", 0.0, "an earlier test was not passed"
-        self.worker.end_session()
+        worker.end_session()
+
+    def _is_guileless(self, session: Session) -> bool:
+        """Whether the program, by its code, cannot make a test pass that fails; ``session`` has run nothing yet."""
+        try:
+            return session.why_sly(self.program) is None
+        except ChildLost:
+            self.worker.session = None
+        except BaseException as error:
+            explain(error, session)
+        return False
 
     def _natively(self, session: Session, place: int) -> Outcome:
         """Run a test, or what stands before all (-1), in the program's own names; return the outcome."""
         if place < 0:
-            test: Test = self.tests[self.passed[0]]
+            test: Test = self.tests[next(iter(self.first))]
             native = test.native_setup if isinstance(test, CodeTest) else None
         else:
             test = self.tests[place]

@@ -46,7 +46,7 @@ OPERATORS: dict[type, tuple[type, ...]] = {
     ast.LtE: (ast.Lt,),
     ast.Gt: (ast.GtE, ast.Lt),
     ast.GtE: (ast.Gt,),
-    ast.Eq: (ast.NotEq, ast.Is, ast.GtE),
+    ast.Eq: (ast.NotEq, ast.GtE),
     ast.NotEq: (ast.Eq,),
     ast.In: (ast.NotIn,),
     ast.NotIn: (ast.In,),
@@ -362,7 +362,8 @@ def run(text, names):
     exec(compile(text, "program.py", "exec", dont_inherit=True), names)
 here = dict(deepest=deepest)
 run("found = deepest(0)", here)
-sys.setrecursionlimit(sys.getrecursionlimit() + deepest(0) - here["found"])
+limit = sys.getrecursionlimit() + deepest(0) - here["found"]
+sys.setrecursionlimit(limit)
 module = sys.modules["program"] = types.ModuleType("program")
 names = module.__dict__
 tests, instances = job["tests"], []
@@ -389,6 +390,8 @@ elif tests["kind"] == "call":
     steps = [lambda case=case: match(case) for case in tests["cases"]]
 else:
     steps = [check]
+if sys.getrecursionlimit() == limit:
+    sys.setrecursionlimit(limit + 1)  # for the frame of a step
 for place, step in enumerate(steps):
     try:
         random_seed(0)

@@ -58,9 +58,9 @@ def blocks(text: str) -> Iterator[tuple[str, str, list[str], list[str], list[str
 
 
 def changed(name: str, program: str, change: str) -> str:
-    old, _, new = change.replace("\\n", "\n").partition(" => ")
+    old, _, new = change.replace("\\n", "\n").partition(" =>")
     assert old in program, f"{name} has no {old!r}"
-    return program.replace(old, new)
+    return program.replace(old, new.removeprefix(" "))
 
 
 def written(section: str, text: str) -> None:
@@ -134,7 +134,15 @@ keys           |                                 | type({}.keys()) | {2: 1, 1: 2
 items          |                                 | type({}.items()) | {2: 1}.items()     | {2: 2}.items()      | [(2, 1)]              | (2, 1) in x and sorted(x) == [(2, 1)]
 iterator       |                                 | type(iter([]))  | iter([1, 2])        | iter([1, 3])        | [1, 2]                | next(x) == 1 and list(x) == [2]
 """
-BY_VALUE_ONLY = ("nan", "iterator", "exception", "class", "exception class", "abstract class", "namespace")  # what == does not tell
+BY_VALUE_ONLY = (
+    "nan",
+    "iterator",
+    "exception",
+    "class",
+    "exception class",
+    "abstract class",
+    "namespace",
+)  # what == does not tell
 
 
 def values() -> None:
@@ -546,7 +554,7 @@ class Temp:
 ...     assert False
 !!! * 9 / 5 => * 9 // 5 + 1
 !!! return cls(0) => return cls
-!!! @staticmethod => 
+!!! @staticmethod =>
 !!! Temp.count += 1 => self.count += 1
 === read-only property
 class R:
@@ -558,7 +566,7 @@ class R:
 ...     assert 'has no setter' in str(e)
 ... else:
 ...     assert False
-!!! @property => 
+!!! @property =>
 === slots
 class S:
     __slots__ = ('a',)
@@ -630,7 +638,7 @@ class Square(Shape):
 ... assert Circle().double == 6 and isinstance(Circle(), Shape)
 >>> import inspect
 ... assert inspect.isabstract(Shape) and not inspect.isabstract(Square)
-!!! @abstractmethod => 
+!!! @abstractmethod =>
 !!! self.s ** 2 => self.s * 2
 === a test derives from a class of the program
 class Base:
@@ -825,7 +833,7 @@ class Adder:
 >>> m = a.__call__
 ... assert m(5) == 15 and not callable(5)
 !!! self.calls += 1 => pass
-!!! + k + => + 
+!!! k + len(kw) => len(kw)
 === closures
 def counter(start=0):
     n = start
@@ -862,7 +870,7 @@ part = functools.partial(f, 10, y=5)
 >>> @logged
 ... def mine(z): return z * 2
 ... assert mine(4) == 8 and calls[-1][0] == 'mine' and mine.__name__ == 'mine'
-!!! @functools.wraps(func) => 
+!!! @functools.wraps(func) =>
 !!! calls.append((func.__name__, a, k)) => pass
 !!! y=5 => y=6
 === a decorator with arguments and one of a class
@@ -1626,6 +1634,37 @@ def f(g): return g(1, k=2) + 1
 ... assert f(m) == 6
 ... m.assert_called_once_with(1, k=2)
 !!! g(1, k=2) => g(1, k=3)
+=== what the program sees of a callback
+import inspect
+def name(g): return g.__name__
+def doc(g): return g.__doc__
+def arity(g): return g.__code__.co_argcount
+def count(g): return len(inspect.signature(g).parameters)
+def kind(g): return callable(g), isinstance(g, type(lambda: 0)), isinstance(g, type)
+>>> def h(a, b=2): 'Doc.'
+... assert name(h) == 'h' and name(len) == 'len' and name(int) == 'int'
+>>> assert doc(h) == 'Doc.'
+>>> assert count(h) == 2 and count(lambda x: x) == 1
+>>> assert arity(h) == 2
+>>> assert kind(h) == (True, True, False) and kind(int) == (True, False, True) and kind(5) == (False, False, False)
+!!! g.__name__ => g.__name__.upper()
+!!! len(inspect => 1 + len(inspect
+=== data types derived by the test
+def kind(x): return type(x).__name__
+def extra(x): return x.extra()
+def add(x): x.append(3)
+>>> class L(list):
+...     def extra(self): return len(self) * 10
+... x = L([1, 2])
+... assert extra(x) == 20
+>>> assert kind(x) == 'L'
+>>> add(x)
+... assert x == [1, 2, 3] and type(x) is L
+>>> class N(int):
+...     def extra(self): return self + 1
+... assert extra(N(4)) == 5 and kind(N(4)) == 'N'
+!!! x.append(3) => x.append(4)
+!!! __name__ => __qualname__ + ' '
 === what is printed
 def f(x): print('got', x, sep=': ')
 def ask(): return int(input('? ')) + 1
@@ -1934,6 +1973,18 @@ def raw(n): return [bytearray(b'a'), b'a'][n]
 !!! Fraction(4, 2) => Fraction(5, 2)
 !!! {1: 2}.keys() => {2: 2}.keys()
 !!! P(1, 2), => [1, 2],
+=== objects of the library that equal data
+from collections import UserDict, UserList, UserString
+from types import MappingProxyType
+def f(n): return [UserList([1]), UserDict(a=1), UserString('a'), memoryview(b'a'), MappingProxyType({'a': 1})][n]
+>>> assert f(0) == [1]
+>>> assert f(1) == {'a': 1}
+>>> assert f(2) == 'a'
+>>> assert f(3) == b'a'
+>>> assert f(4) == {'a': 1}
+>>> assert len(f(0)) == 1 and f(1)['a'] == 1 and f(2).upper() == 'A' and f(3)[0] == 97 and f(4).get('b') is None
+!!! UserList([1]) => UserList([2])
+!!! memoryview(b'a') => memoryview(b'b')
 === values that are not equal
 from array import array
 from collections import deque
@@ -1983,6 +2034,23 @@ def yes(x): return x > 0
 !!! (x,) => [x]
 !!! x > 0 => x >= 0
 !!! x > 0 => 1 if x > 0 else 0
+=== names that a test binds elsewhere
+def f(x): return x
+def size(x): return len(x)
+def total(x): return sum(x)
+def item(x): return x[0]
+>>> assert f([2]) == [2] and sorted([2, 1], key=lambda f: f) == [1, 2]
+>>> class A:
+...     def size(self): return 1
+... assert size([1, 2]) == 2 and A().size() == 1
+>>> def helper(total): return total + 1
+... assert total([1, 2]) == 3 and helper(1) == 2
+>>> def other():
+...     item = 5
+...     return item
+... assert item([1]) == 1 and other() == 5
+>>> assert [f for f in f([1])] == [1]
+!!! return x[0] => return x[-1:]
 === random numbers, seeded by the test
 import random
 def f(xs):
@@ -2128,7 +2196,7 @@ def f(xs): return sorted(xs)[::-1]
 ... def check(candidate):
 ...     assert candidate([1, 3, 2]) == [3, 2, 1] and candidate is f
 ...     assert candidate.__name__ == 'f'
-!!! [::-1] => 
+!!! [::-1] =>
 === loops, random and tolerance
 import math
 def f(r): return math.pi * r ** 2
@@ -2761,6 +2829,78 @@ print(np.array([1, 2]) * 2, np.float64(1.5))
 import gc
 print(gc.isenabled(), gc.get_threshold())
 >>> '' -> 'True (700, 10, 10)\n'
+=== no stdout
+import sys
+print('a')
+sys.stdout = None
+print('b')
+>>> '' -> 'a\n'
+=== stderr closed
+import sys
+sys.stderr.close()
+print('a')
+>>> '' -> 'a\n'
+=== stdin closed
+import sys
+sys.stdin.close()
+print('a')
+>>> '' -> 'a\n'
+=== input from a closed stdin
+import sys
+sys.stdin.close()
+print(input())
+!>> 'a' -> 'a\n'
+=== abort
+import os
+print('a', flush=True)
+os.abort()
+!>> '' -> 'a\n'
+=== killed by an alarm
+import signal
+print('a', flush=True)
+signal.setitimer(signal.ITIMER_REAL, 0.02)
+signal.pause()
+!>> '' -> 'a\n'
+=== __del__ that raises
+class A:
+    def __del__(self): 1 // 0
+a = A()
+print('a')
+>>> '' -> 'a\n'
+=== __del__ that exits
+import sys
+class A:
+    def __del__(self): sys.exit(3)
+a = A()
+print('a')
+>>> '' -> 'a\n'
+=== standard streams
+import os, sys
+print(sys.stdout.encoding, sys.stdout.line_buffering, sys.stdout.name, sys.stdout.mode, os.isatty(1), sys.stdout.fileno(), sys.stdout.buffer.raw.fileno())
+>>> '' -> 'utf-8 False <stdout> w False 1 1\n'
+=== seek in stdin
+import sys
+a = sys.stdin.read()
+sys.stdin.seek(0)
+print(a == sys.stdin.read() == 'ab\n', sys.stdin.seekable())
+>>> 'ab\n' -> 'True True\n'
+=== where it runs
+import os, sys
+here = os.path.dirname(os.path.abspath(__file__))
+print(os.getcwd() == here == sys.path[0], sys.flags.optimize, sys.flags.interactive, os.path.exists('main.py'))
+>>> '' -> 'True 0 0 True\n'
+=== read while it writes
+import sys
+for line in iter(sys.stdin.readline, ''):
+    print(line.strip() * 2, flush=True)
+>>> 'a\nb\n' -> 'aa\nbb\n'
+=== a class body and a comprehension at global scope
+n = 3
+class A:
+    xs = [i for i in range(3)]
+    def f(self): return [n * i for i in self.xs]
+print(A().f(), [x for x in A.xs if x], (lambda: n)())
+>>> '' -> '[0, 3, 6] [1, 2] 3\n'
 === big output
 print('x' * 100000)
 for i in range(2000): print(i)
@@ -2795,7 +2935,12 @@ CALLS: list[tuple[str, str, list[tuple[list[Any], Any]], bool]] = [
     ("state", "n = 0\ndef f(x):\n    global n\n    n += x\n    return n", [([1], 1), ([2], 3)], True),
     ("nested", "def f(n): return [] if n == 0 else [f(n - 1)]", [([3], [[[[]]]])], True),
     ("nan", "def f(): return float('nan')", [([], 0.0)], False),
-    ("deep", "def f(n):\n    x = []\n    for _ in range(n): x = [x]\n    return str(x).count('[')", [([200], 201)], True),
+    (
+        "deep",
+        "def f(n):\n    x = []\n    for _ in range(n): x = [x]\n    return str(x).count('[')",
+        [([200], 201)],
+        True,
+    ),
 ]
 
 # What a program does to the sources that hold it: marks of order, encodings, ends of lines, tabs.
@@ -2837,7 +2982,9 @@ def scripts() -> None:
         for number, change in enumerate(wrong):
             add("scripts", f"{name}, wrong {number}", changed(name, program, change), stdio(*good), False)
     for name, program, out, passes in SOURCES:
-        add("scripts", f"source: {name}", program, {"kind": "stdio", "cases": [{"stdin": "a\n", "stdout": out}]}, passes)
+        add(
+            "scripts", f"source: {name}", program, {"kind": "stdio", "cases": [{"stdin": "a\n", "stdout": out}]}, passes
+        )
 
 
 values()

@@ -45,7 +45,7 @@ def test_the_pool_says_what_a_fresh_interpreter_says(name: str) -> None:
     chosen = of_set(name)
     start = time.perf_counter()
     with ThreadPoolExecutor(2) as threads:
-        wanted = list(threads.map(lambda mutant: fresh(mutant.job, compare, CPU_S), chosen))
+        wanted = list(threads.map(lambda mutant: fresh(mutant.job, compare, 2 * CPU_S), chosen))
     seconds = [time.perf_counter() - start]
     isolations = ["program"] if name == "codecontests" else ["program", "batch"]
     differences: list[str] = []
