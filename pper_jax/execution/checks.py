@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import contextlib
 import importlib
 import marshal
 import random
@@ -22,6 +23,8 @@ import sys
 from binascii import b2a_base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from dis import get_instructions
+from inspect import CO_OPTIMIZED
 from types import CodeType
 from typing import Any
 
@@ -86,7 +89,9 @@ class CodeTest:
             if not session.names:
                 session.names = Names(session, self.names, self.entry_point)
                 if self.setup is not None:
+                    session.names.prepare(self.setup)
                     exec(self.setup, session.names)
+            session.names.prepare(self.code)
             random.seed(0)
             exec(self.code, session.names)
         except BaseException as error:
@@ -103,6 +108,13 @@ class Names(dict[str, Any]):
     def __init__(self, session: Session, asked: frozenset[str], entry_point: str | None) -> None:
         super().__init__(__name__=TESTS, __builtins__=builtins)
         self.session, self.asked, self.entry_point = session, asked, entry_point
+
+    def prepare(self, code: CodeType) -> None:
+        """Fetch what class bodies read, for they do not ask ``__missing__``."""
+        for name in free_names([code], within_classes=True):
+            if name not in self:
+                with contextlib.suppress(KeyError):
+                    self[name] = self[name]
 
     def __missing__(self, name: str) -> Any:
         if name == "candidate" and self.entry_point is not None:
@@ -189,7 +201,7 @@ def plan(tests: Mapping[str, Any], entry_point: str | None) -> list[Test]:
         return [AnswerTest(tests["expected"])]
     if kind == "check":
         code = compile(tests["code"] + "\n\ncheck(candidate)\n", "<check>", "exec", dont_inherit=True)
-        names = frozenset(name for name in free_names([ast.parse(tests["code"])]) if not trusted(name))
+        names = frozenset(name for name in free_names([code]) if not trusted(name))
         return [CodeTest(code, packed_code(code), names | {entry_point or ""}, None, None, entry_point)]
     return _plan_asserts(tests, entry_point)
 
@@ -210,12 +222,13 @@ def _plan_asserts(tests: Mapping[str, Any], entry_point: str | None) -> list[Tes
     trees = [ast.parse(text) for text in texts]
     setup_tree = ast.parse(setup)
     tested = set() if entry_point else {name for tree in trees if (name := tested_name(tree)) is not None}
-    names = {name for name in free_names([setup_tree, *trees]) if not trusted(name)} | tested | {entry_point or ""}
     setup_code = compile(setup_tree, "<setup>", "exec", dont_inherit=True) if setup.strip() else None
+    codes = [compile(text, "<assert>", "exec", dont_inherit=True) for text in texts]
+    read = free_names(codes if setup_code is None else [setup_code, *codes])
+    names = {name for name in read if not trusted(name)} | tested | {entry_point or ""}
     native_setup = None if setup_code is None else packed_code(setup_code)
     planned: list[Test] = []
-    for text, tree in zip(texts, trees, strict=True):
-        code = compile(text, "<assert>", "exec", dont_inherit=True)
+    for code, tree in zip(codes, trees, strict=True):
         literal = as_call(tree, names | {"candidate"}, entry_point, packed_code(code)) if setup_code is None else None
         own = CodeTest(code, packed_code(code), frozenset(names), setup_code, native_setup, entry_point)
         planned.append(literal or own)
@@ -266,19 +279,13 @@ def as_call(tree: ast.Module, names: set[str], entry_point: str | None, native: 
     return None
 
 
-def free_names(trees: Sequence[ast.Module]) -> frozenset[str]:
-    """Return the names that code reads but neither binds nor finds among the builtins."""
-    read: set[str] = set()
-    bound: set[str] = {"candidate"}
-    for node in (node for tree in trees for node in ast.walk(tree)):
-        if isinstance(node, ast.Name):
-            (read if isinstance(node.ctx, ast.Load) else bound).add(node.id)
-        elif isinstance(node, ast.arg):
-            bound.add(node.arg)
-        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            bound.add(node.name)
-        elif isinstance(node, ast.alias):
-            bound.add((node.asname or node.name).split(".")[0])
-        elif isinstance(node, ast.ExceptHandler) and node.name:
-            bound.add(node.name)
-    return frozenset(name for name in read - bound if not hasattr(builtins, name))
+def free_names(codes: Sequence[CodeType], within_classes: bool = False) -> set[str]:
+    """Return the names that code reads beside its locals and the builtins; ``within_classes``: those in class bodies."""
+    found: set[str] = set()
+    everything = list(codes)
+    for code in everything:
+        everything += [constant for constant in code.co_consts if isinstance(constant, CodeType)]
+        if within_classes and (code in codes or code.co_flags & CO_OPTIMIZED):
+            continue
+        found |= {one.argval for one in get_instructions(code) if one.opname in ("LOAD_NAME", "LOAD_GLOBAL")}
+    return {name for name in found if not hasattr(builtins, name)}

@@ -78,8 +78,6 @@ def warm_up(null: int) -> None:
     """
     BUILTINS.update(vars(builtins))
     inside.spare.append(bytes(inside.SPARE_BYTES))
-    inside.see_recursion_limit()
-    inside.measure_depth()
     entry = [0, "l", [2, 1]]
     for _ in range(WARM_ROUNDS):
         frames = Frames(REQUEST_LIMIT)
@@ -155,7 +153,8 @@ class Server:
             inside.spare.clear()  # what was kept back for this moment
         try:
             told = inside.describe(error, self.path)
-            trace, error.__traceback__ = error.__traceback__, None
+            trace = error.__traceback__
+            BaseException.with_traceback(error, None)
             inside.clear_frames(trace)
             value = self.heap.encode(error) if shared else None
             return self.finish({"w": told, "x": value}, error) if shared else to_json({"w": told})

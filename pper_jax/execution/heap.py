@@ -73,6 +73,8 @@ class Heap:
         if number is not None:
             return {"@": number}
         tag, lent = PLAIN_TAGS.get(kind) or mutable_tag(kind), None
+        if tag == "np" and value.dtype.kind not in "biufcmMSUO":
+            tag = None
         if tag is None:
             lent = self.lend(value, kind)
             if lent is None:
@@ -149,10 +151,14 @@ class Heap:
                 elif self.tags.get(number) != tag:
                     raise Malformed("an object of another kind")
                 filled.append((number, tag, body))
-            for number, tag, body in filled:
+            for number, tag, body in reversed(filled):  # what lies within comes after what it lies in
                 fill(self.objects[number], tag, body, self.decode)
                 self.known[number] = to_json(body)
-        except (TypeError, ValueError, KeyError, AttributeError, ImportError, NotPlain) as error:
+        except Malformed:
+            raise
+        except (RecursionError, MemoryError):
+            raise
+        except Exception as error:
             raise Malformed(f"no entries: {type(error).__name__}: {error}") from None
         finally:
             self.applying = False

@@ -134,11 +134,12 @@ def deepest(depth: int) -> int:
 
 def measure_depth() -> None:
     """Find out what ``exec`` and a call take of the recursion limit beside the frames that can be counted."""
-    Depth.per_exec = Depth.per_call = 0
-    names: dict[str, Any] = {"deepest": deepest}
-    execute(compile("found = deepest(0)", "<depth>", "exec"), names)
-    Depth.per_exec = Depth.top - names["found"]
-    Depth.per_call = Depth.top - call(deepest, 0)
+    for _ in range(20):  # until the interpreter has specialised the calls, which changes what they take
+        Depth.per_exec = Depth.per_call = 0
+        names: dict[str, Any] = {"deepest": deepest}
+        execute(compile("found = deepest(0)", "<depth>", "exec"), names)
+        Depth.per_exec = Depth.top - names["found"]
+        Depth.per_call = Depth.top - call(deepest, 0)
 
 
 def program_path(name: str) -> str:

@@ -10,7 +10,7 @@ from _thread import _count
 from _weakref import ref
 from posix import O_CREAT, O_EXCL, O_WRONLY, _exit, close
 from posix import open as open_file
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from pper_jax.execution import inside
 from pper_jax.execution.wire import pack, write_all
@@ -33,7 +33,9 @@ def run_main(fd: int, source: str, name: str) -> NoReturn:
         sys.argv[0] = path
         sys.path.insert(0, path.rpartition("/")[0])
         code = inside.compile_program(source, path)
-        inside.execute(code, vars(inside.make_module("__main__", source, path)))
+        names = vars(inside.make_module("__main__", source, path))
+        names.update(__cached__=None, __annotations__={})
+        inside.execute(code, names)
     except SystemExit as error:
         status = exit_status(error.code)
     except BaseException as error:
@@ -41,6 +43,7 @@ def run_main(fd: int, source: str, name: str) -> NoReturn:
             inside.spare.clear()
         status, failure = 1, inside.describe(error, path)
         inside.clear_frames(error.__traceback__)
+    names = {}
     try:
         status = end_interpreter(_names(source, SEES_ITS_END)) or status
     except MemoryError:
@@ -89,7 +92,7 @@ def end_interpreter(names_end: bool) -> int:
             setattr(sys, name, getattr(sys, f"__{name}__", None))
         if names_end:
             _end_names()
-        failed |= _flush()
+        _flush()  # nobody is told any more where this fails
     return FLUSH_FAILED if failed else 0
 
 
@@ -107,16 +110,21 @@ def _end_names() -> None:
         gc.collect()
 
 
+def _is_closed(stream: Any) -> bool:
+    try:
+        return bool(stream.closed)
+    except Exception:  # detached, or no file at all
+        return False
+
+
 def _flush() -> bool:
     """Flush the standard streams; return whether that failed for what is printed."""
     failed = False
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name, None)
         try:
-            if stream is not None and not getattr(stream, "closed", False):
+            if stream is not None and not _is_closed(stream):
                 stream.flush()
-        except ValueError:  # detached: what it had is in another's hands
-            pass
         except Exception:
             failed |= name == "stdout"
     return failed

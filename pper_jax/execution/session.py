@@ -26,6 +26,7 @@ FULL = 0.75  # of its memory limit: a process that dies this full died of it
 TESTS = "tests"  # the module that the code of tests believes it is
 USED = values.LIBRARY | {TESTS, "random", "unittest.mock", "_io"}  # modules of classes whose public names may be used
 KEPT = (ModuleType, CodeType, FrameType, TracebackType, type(threading.Lock()), type(threading.RLock()))  # never lent
+TOLD = ("__name__", "__doc__", "__qualname__", "__module__", "__annotations__")  # of functions and classes
 FUNCTION = "types:FunctionType"
 LENT = (io.StringIO, io.BytesIO)  # of all kinds of files, these only
 
@@ -185,19 +186,20 @@ class Session:
         """Raise where the program asks for more than to use what the test handed over, by its public names."""
         owner = given[1] if operation == "op" else given[0]
         number = self.heap.numbers.get(id(owner), 1)
-        if number % 2 or number in self.heap.tags:  # the program's own, or data
+        if number % 2 or number in self.heap.tags.keys() - self.heap.subs:  # the program's own, or data
             raise TypeError("no object of the test")
         if operation in ("get", "set", "del"):
-            if type(owner).__module__ not in USED or not isinstance(given[1], str) or given[1].startswith("_"):
+            private = not isinstance(given[1], str) or given[1].startswith("_") and given[1] not in TOLD
+            if type(owner).__module__ not in USED or private:
                 raise AttributeError(f"{type(owner).__name__!r} object has no attribute {str(given[1])[:80]!r}")
-        elif operation == "op" and given[0] not in standins.OPERATIONS or operation not in ("op", "call", "next"):
+        elif operation == "op" and given[0] not in standins.OPERATIONS or operation not in ("op", "call", "next", "signature"):
             raise TypeError(f"no such operation: {operation[:80]}")
 
     def _lend(self, value: Any, kind: type) -> tuple[str, Any] | None:
         """Return how an object of the test is introduced to the program (see ``heap``)."""
         if isinstance(value, standins.StandIn | standins.StandInType):
             raise NotPlain(f"a test hands over a {kind.__name__} of another program")
-        if values.data_base(kind) is not None:
+        if values.data_base(kind) is not None and kind.__module__ != TESTS:
             return None
         if isinstance(value, KEPT) or isinstance(value, io.IOBase) and not isinstance(value, LENT):
             raise NotPlain(f"a test hands over a {kind.__name__}, which cannot enter the sandbox")

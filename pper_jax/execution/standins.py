@@ -172,7 +172,7 @@ def describe(kind: type, heap: Any) -> dict[str, Any]:
     asked = own if native is not None else [base for base in mro if base is not object]
     names = {name for base in asked for name in base.__dict__}
     if native is None:
-        names |= {"__str__", "__repr__"}
+        names |= {"__str__", "__repr__", "__dir__"}
     return {
         "name": kind.__name__,
         "module": kind.__module__ if isinstance(kind.__module__, str) else "",
@@ -233,6 +233,9 @@ class StandInType(type):
 
     def __delattr__(cls, name: str) -> None:
         _origin(cls)[0].ask("del", cls, name)
+
+    def __dir__(cls) -> Any:
+        return _origin(cls)[0].ask("op", "__dir__", cls)
 
     def __iter__(cls) -> Any:
         return _origin(cls)[0].ask("op", "__iter__", cls)

@@ -29,14 +29,14 @@ PARTS = {
     "random": {"randint", "random", "choice", "choices", "shuffle", "sample", "uniform", "randrange", "seed", "gauss"},
 }
 WILD_NAMES = frozenset(
-    "setattr delattr exec eval compile open __import__ globals locals vars input breakpoint exit quit help memoryview "
+    "setattr delattr exec eval compile open __import__ globals locals vars breakpoint exit quit help memoryview "
     "register __builtins__ __dict__ __globals__ __class__ __subclasses__ __bases__ __mro__ __code__ __closure__ "
     "__getattribute__ __loader__ __spec__ gi_frame cr_frame f_back tb_frame __traceback__ __reduce__ __func__ "
     "__self__ __wrapped__ cache_clear __set_name__ __init_subclass__ __class_getitem__ __prepare__ "
     "__abstractmethods__ __defaults__ __kwdefaults__ __del__ builtins getattr f_locals f_globals ag_frame f_builtins".split()
 )
 SAFE = MODULES | {"decimal", "json", "array", "struct", "textwrap", "unicodedata", "calendar", "base64", "hashlib", "uuid"}
-SAFE |= {"ipaddress", "contextlib", "queue", "zoneinfo"}  # their state is the program's own affair, if it is alone
+SAFE |= {"asyncio", "threading", "weakref", "ipaddress", "contextlib", "queue", "zoneinfo"}  # their state is the program's own affair, if it is alone
 SLY_NAMES = frozenset(
     "__eq__ __ne__ __lt__ __le__ __gt__ __ge__ __instancecheck__ __subclasscheck__ __subclasshook__ type attrgetter "
     "methodcaller Formatter make_dataclass new_class get_type_hints ForwardRef resolve_name __import__".split()

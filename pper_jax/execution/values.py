@@ -20,6 +20,7 @@ import sys
 from collections.abc import Callable
 from gc import get_referents
 from importlib import import_module
+from math import prod
 from typing import Any, Protocol
 
 from pper_jax.execution.wire import unpack
@@ -58,8 +59,19 @@ MUTABLE = {
     "collections.defaultdict": "dd",
     "array.array": "a",
     "collections.ChainMap": "CM",
+    "collections.UserDict": "UD",
+    "collections.UserList": "UL",
+    "types.SimpleNamespace": "SN",
     "numpy.ndarray": "np",
 }
+
+
+ADDRESSES = ("IPv4Address", "IPv6Address", "IPv4Network", "IPv6Network", "IPv4Interface", "IPv6Interface")
+# Modules of which only exceptions may be named.
+RAISING = frozenset(
+    "subprocess socket shutil pickle _pickle sqlite3 tarfile zipfile argparse getopt xml.etree.ElementTree lzma bz2 "
+    "ssl http.client select signal unittest.case urllib.error email.errors tomllib tempfile inspect".split()
+)
 
 
 class NotPlain(Exception):
@@ -99,7 +111,9 @@ def encode(value: Any, side: Side | None = None, depth: int = 0) -> Any:
     if kind is float:
         return value if value - value == 0 else {"f": repr(value)}
     if depth > MAX_DEPTH:
-        raise TooDeep("data nested too deeply")
+        if side is None or not side.shares:
+            raise TooDeep("data nested too deeply")
+        return {"in": side.refer([value], list)}  # what is in a list of its own is written apart
     depth += 1
     if kind is tuple:
         return {"t": [encode(item, side, depth) for item in value]}
@@ -142,8 +156,10 @@ def mutable_tag(kind: type) -> str | None:
 
 def data_base(kind: type) -> type | None:
     """Return the first class among a class and its bases whose instances are data; None where there is none."""
-    known = (base for base in type.__dict__["__mro__"].__get__(kind) if base in DATA or mutable_tag(base))
-    return next(known, None)
+    for base in type.__dict__["__mro__"].__get__(kind):
+        if base in DATA or mutable_tag(base) is not None and reference(base) is not None:
+            return base
+    return None
 
 
 def _encode_rare(value: Any, kind: type, side: Side | None, depth: int) -> Any:
@@ -204,10 +220,19 @@ def _writer(value: Any, kind: type, name: str) -> Callable[[Any, Any], Any] | No
 
 
 def _write_exception(error: BaseException, enc: Callable[[Any], Any]) -> Any:
-    attributes = {name: value for name, value in vars(error).items() if name != "__notes__"}
-    if isinstance(error, OSError):
-        attributes |= {name: getattr(error, name) for name in ("filename", "filename2")}
+    attributes = dict(vars(error))
+    for kind, names in MORE:
+        if isinstance(error, kind):
+            attributes |= {name: getattr(error, name) for name in names}
     return {"E": [reference(type(error)), [enc(item) for item in error.args], [[k, enc(v)] for k, v in attributes.items()]]}
+
+
+MORE: tuple[tuple[type, tuple[str, ...]], ...] = (  # attributes that are neither arguments nor in an exception's dict
+    (OSError, ("filename", "filename2")),
+    (NameError, ("name",)),
+    (AttributeError, ("name",)),
+    (ImportError, ("name", "path")),
+)
 
 
 def _write_zone(zone: Any, enc: Callable[[Any], Any]) -> Any:
@@ -253,6 +278,9 @@ WRITE: dict[str, Callable[[Any, Callable[[Any], Any]], Any]] = {
     "pathlib.PosixPath": lambda v, e: {"P": ["PosixPath", str(v)]},
     "pathlib.PurePosixPath": lambda v, e: {"P": ["PurePosixPath", str(v)]},
     "pathlib.PureWindowsPath": lambda v, e: {"P": ["PureWindowsPath", str(v)]},
+    "builtins.memoryview": lambda v, e: {"mv": bytes(v).hex()} if v.format == "B" and v.ndim == 1 else None,
+    "collections.UserString": lambda v, e: {"us": v.data},
+    **{f"ipaddress.{name}": lambda v, e: {"ip": [type(v).__name__, str(v)]} for name in ADDRESSES},
     "re.Pattern": lambda v, e: {"re": [e(v.pattern), v.flags]},
 }
 
@@ -264,7 +292,7 @@ def reference(kind: Any) -> str | None:
     module, name = _names(kind)
     if module == "builtins" and name in UNNAMED:
         module, name = "types", UNNAMED[name]
-    if module not in LIBRARY or "." in name:
+    if "." in name or not (module in LIBRARY or module in RAISING and issubclass(kind, BaseException)):
         return None
     found = sys.modules.get(module)
     return f"{module}:{name}" if found is not None and vars(found).get(name) is kind else None
@@ -273,10 +301,10 @@ def reference(kind: Any) -> str | None:
 def resolve(text: str) -> Any:
     """Return the class that ``reference`` named; raise Malformed for anything else."""
     module, _, name = text.partition(":")
-    if module not in LIBRARY:
+    if module not in LIBRARY and module not in RAISING:
         raise Malformed(f"no library of values: {module[:40]!r}")
     found = vars(import_module(module)).get(name)
-    if not isinstance(found, type):
+    if not isinstance(found, type) or module in RAISING and not issubclass(found, BaseException):
         raise Malformed(f"no class: {text[:40]!r}")
     return found
 
@@ -291,7 +319,7 @@ def decode(data: Any, side: Side | None = None, depth: int = 0) -> Any:
     kind = type(data)
     if kind is not list and kind is not dict:
         return data
-    if depth > MAX_DEPTH + 1:
+    if depth > MAX_DEPTH + 2:
         raise Malformed("data nested too deeply")
     depth += 1
     if kind is list:
@@ -308,7 +336,11 @@ def decode(data: Any, side: Side | None = None, depth: int = 0) -> Any:
             fill(value, tag, body, lambda item: decode(item, side, depth))
             return value
         return READ[tag](body, lambda item: decode(item, side, depth))
-    except (TypeError, ValueError, KeyError, AttributeError, ArithmeticError, LookupError, ImportError) as error:
+    except Malformed:
+        raise
+    except (RecursionError, MemoryError):
+        raise
+    except Exception as error:
         raise Malformed(f"not a value: {type(error).__name__}") from None
 
 
@@ -352,13 +384,13 @@ def make_exception(kind: Any, args: list[Any], attributes: dict[str, Any]) -> An
         given += [places[0]] if places[1] is None else [places[0], None, places[1]]
     try:
         error = kind.__new__(kind, *given)
-        if kind.__init__ in (BaseException.__init__, OSError.__init__, UnicodeDecodeError.__init__) or given is not args:
+        if kind.__module__ == "builtins":
             error.__init__(*given)
     except TypeError:
         error = kind.__new__(kind)
     BaseException.args.__set__(error, tuple(args))  # type: ignore[attr-defined]
     for name, value in attributes.items():
-        if name[:2] != "__":
+        if name[:2] != "__" or name == "__notes__":
             object.__setattr__(error, name, value)
     return error
 
@@ -421,6 +453,9 @@ READ: dict[str, Callable[[Any, Callable[[Any], Any]], Any]] = {
     "zone": lambda b, d: import_module("zoneinfo").ZoneInfo(b),
     "U": lambda b, d: import_module("uuid").UUID(hex=b),
     "P": lambda b, d: getattr(import_module("pathlib"), b[0] if b[0] in PATHS else "")(b[1]),
+    "mv": lambda b, d: memoryview(bytes.fromhex(b)),
+    "us": lambda b, d: import_module("collections").UserString(b + ""),
+    "ip": lambda b, d: getattr(import_module("ipaddress"), b[0] if b[0] in ADDRESSES else "")(b[1]),
     "re": lambda b, d: import_module("re").compile(d(b[0]), b[1]),
     "nt": _read_record,
     "en": _read_member,
@@ -428,6 +463,7 @@ READ: dict[str, Callable[[Any, Callable[[Any], Any]], Any]] = {
     "T": lambda b, d: resolve(b),
     "view": _read_view,
     "ns": _read_scalar,
+    "in": lambda b, d: d(b)[0],
     "r": lambda b, d: Opaque(("" + b)[:80]),
 }
 PATHS = ("PosixPath", "PurePosixPath", "PureWindowsPath")
@@ -469,6 +505,10 @@ def contents(value: Any, tag: str, side: Side | None, depth: int = 1) -> Any:
         return [kind.typecode.__get__(value), [enc(item) for item in kind.tolist(value)]]
     if tag == "CM":
         return [enc(item) for item in value.maps]
+    if tag == "SN":
+        return [[name, enc(item)] for name, item in vars(value).items()]
+    if tag in ("UD", "UL"):
+        return enc(value.data)
     if value.dtype.kind == "O":
         return ["|O", list(value.shape), [enc(item) for item in value.ravel().tolist()]]
     if value.dtype.kind not in "biufcmMSU":
@@ -479,6 +519,8 @@ def contents(value: Any, tag: str, side: Side | None, depth: int = 1) -> Any:
 def _empty_array(body: list[Any]) -> Any:
     if not all(type(size) is int and 0 <= size for size in body[1]):
         raise Malformed("no shape")
+    if body[0] != "|O" and len(body[2]) != 2 * _dtype(body[0]).itemsize * prod(body[1]):
+        raise Malformed("no array of this size")
     return _numpy().empty(body[1], dtype=_dtype(body[0]))
 
 
@@ -493,6 +535,9 @@ EMPTY: dict[str, Callable[[Any], Any]] = {
     "dd": lambda b: import_module("collections").defaultdict(),
     "a": lambda b: import_module("array").array(b[0]),
     "CM": lambda b: import_module("collections").ChainMap(),
+    "UD": lambda b: import_module("collections").UserDict(),
+    "UL": lambda b: import_module("collections").UserList(),
+    "SN": lambda b: import_module("types").SimpleNamespace(),
     "np": _empty_array,
 }
 
@@ -528,6 +573,12 @@ def fill(value: Any, tag: str, body: Any, dec: Callable[[Any], Any]) -> None:
         kind.__setitem__(value, slice(None), kind(body[0], [dec(item) for item in body[1]]))
     elif tag == "CM":
         value.maps = [dec(item) for item in body]
+    elif tag == "SN":
+        attributes = {"" + name: dec(item) for name, item in body}
+        vars(value).clear()
+        vars(value).update(attributes)
+    elif tag in ("UD", "UL"):
+        value.data = dec(body)
     else:
         _fill_array(value, body, dec)
 

@@ -379,7 +379,8 @@ class Trial:
                 broken = "not_run", "an earlier test ended the process"
             outcome = broken or self._natively(current, place)  # type: ignore[arg-type]
             first = self.first.get(place)
-            if first is not None and outcome[0] != "not_run" and (outcome[0] == "pass") != (first[0] == "pass"):
+            other = first is not None and ((outcome[0] == "pass") != (first[0] == "pass") or first[0] == "infrastructure")
+            if other and outcome[0] != "not_run":
                 if outcome[0] != "pass" or guileless:
                     yield place, outcome[0], time.monotonic() - start, outcome[1]
                     stopped = self.stop and outcome[0] != "pass"

@@ -58,6 +58,8 @@ def main() -> None:
     _load_privately(PRIVATE)
     inside = sys.modules["pper_jax.execution.inside"]
     inside.Depth.top = inside.deepest(0) + 1  # this function is called by the code of a module, as a script's are
+    inside.see_recursion_limit()
+    inside.measure_depth()
     for add_builtins in (site.setquit, site.setcopyright, site.sethelper):
         add_builtins()
     sys.argv[:] = [""]
