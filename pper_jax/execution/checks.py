@@ -83,17 +83,23 @@ class CodeTest:
     native_setup: str | None = None
     entry_point: str | None = None
 
+    @property
+    def candidate(self) -> str | None:
+        """What ``candidate`` stands for in the program's own process, where the test names it."""
+        return self.entry_point if "candidate" in self.names else None
+
     def run(self, session: Session, compare: str, ahead: Sequence[str] = ()) -> Outcome:
         """Return the status and the reason. One session's tests share their names, and ``setup`` runs once."""
         try:
-            if not session.names:
-                session.names = Names(session, self.names, self.entry_point)
+            names = session.names
+            if not isinstance(names, Names):
+                names = session.names = Names(session, self.names, self.entry_point)
                 if self.setup is not None:
-                    session.names.prepare(self.setup)
-                    exec(self.setup, session.names)
-            session.names.prepare(self.code)
+                    names.prepare(self.setup)
+                    exec(self.setup, names)
+            names.prepare(self.code)
             random.seed(0)
-            exec(self.code, session.names)
+            exec(self.code, names)
         except BaseException as error:
             return explain(error, session)
         return "pass", None
@@ -202,7 +208,8 @@ def plan(tests: Mapping[str, Any], entry_point: str | None) -> list[Test]:
     if kind == "check":
         code = compile(tests["code"] + "\n\ncheck(candidate)\n", "<check>", "exec", dont_inherit=True)
         names = frozenset(name for name in free_names([code]) if not trusted(name))
-        return [CodeTest(code, packed_code(code), names | {entry_point or ""}, None, None, entry_point)]
+        own = compile(f"{tests['code']}\n\ncheck({entry_point})\n", "<check>", "exec", dont_inherit=True)
+        return [CodeTest(code, packed_code(own), names - {"candidate"} | {entry_point or ""}, None, None, entry_point)]
     return _plan_asserts(tests, entry_point)
 
 
@@ -238,8 +245,8 @@ def _plan_asserts(tests: Mapping[str, Any], entry_point: str | None) -> list[Tes
 def tested_name(tree: ast.Module) -> str | None:
     """Return the function that an assert tests, which may be named like a builtin or a module.
 
-    That is one that it calls with literals, on the left of a comparison. Where a test means the builtin itself, it gives
-    it what the program gave.
+    That is one that it calls with literals, on the left of a comparison. Where a test means the builtin itself, it
+    gives it what the program gave.
     """
     call = tested_call(tree)
     if call is None or not isinstance(call.func, ast.Name):
@@ -267,6 +274,8 @@ def as_call(tree: ast.Module, names: set[str], entry_point: str | None, native: 
     test = tree.body[0].test  # type: ignore[attr-defined]
     if not isinstance(test, ast.Compare) or len(test.ops) != 1 or not isinstance(test.ops[0], ast.Eq):
         return None
+    if any(isinstance(node, ast.Set) for argument in call.args for node in ast.walk(argument)):
+        return None  # the order of a set is not its own: only in its own process is it what the interpreter makes of it
     function = entry_point if entry_point and call.func.id == "candidate" else call.func.id
     try:
         arguments = [ast.literal_eval(argument) for argument in call.args]
@@ -280,7 +289,7 @@ def as_call(tree: ast.Module, names: set[str], entry_point: str | None, native: 
 
 
 def free_names(codes: Sequence[CodeType], within_classes: bool = False) -> set[str]:
-    """Return the names that code reads beside its locals and the builtins; ``within_classes``: those in class bodies."""
+    """Return the names that code reads beside locals and builtins; ``within_classes``: those read in class bodies."""
     found: set[str] = set()
     everything = list(codes)
     for code in everything:

@@ -30,8 +30,8 @@ from typing import Any, NoReturn
 
 from pper_jax.execution import heap as heaps
 from pper_jax.execution import inside, script, standins, tame, values
-from pper_jax.execution.values import NotPlain, TooDeep
-from pper_jax.execution.wire import HELLO, Frames, frame, pack, read_message, to_json, write_all, write_message
+from pper_jax.execution.values import TooDeep
+from pper_jax.execution.wire import HELLO, Frames, frame, pack, read_message, to_json, write_all
 
 REQUEST_LIMIT = 1 << 28
 WARM_ROUNDS = 20
@@ -48,6 +48,7 @@ def f(xs: List[int]) -> List[int]:
 """
 RECURSION_LIMIT = sys.getrecursionlimit()
 BUILTINS: dict[str, Any] = {}  # as programs find them
+SEED = random.seed  # programs may set another
 STREAMS = sys.stdin, sys.stdout, sys.stderr
 
 
@@ -82,7 +83,10 @@ def warm_up(null: int) -> None:
     for _ in range(WARM_ROUNDS):
         frames = Frames(REQUEST_LIMIT)
         server = Server(null, frames)
-        requests: list[Any] = [[0, "load", None, WARM_PROGRAM, "program", False, []], [1, "plain", None, "f", [[2, 1]], {}]]
+        requests: list[Any] = [
+            [0, "load", None, WARM_PROGRAM, "program", False, []],
+            [1, "plain", None, "f", [[2, 1]], {}],
+        ]
         requests += [[2, "name", [[], []], "f"], [3, "call", [[], [entry]], {"@": 1}, {"t": [{"@": 0}]}, {"t": []}]]
         frames.data += b"".join(map(pack, requests))
         while (request := frames.take()) is not None:
@@ -235,9 +239,9 @@ class Server:
 
     def run_test(self, code: str, entry_point: str | None) -> Any:
         """Run code of a test in the program's names, as if both stood in one file."""
-        if entry_point is not None and "candidate" not in self.globals:
+        if entry_point is not None:
             self.globals["candidate"] = self.find(entry_point)
-        random.seed(0)
+        SEED(0)
         inside.execute(loads(a2b_base64(code)), self.globals)
         return {"v": None}
 
@@ -251,7 +255,7 @@ class Server:
         inside.setrecursionlimit(RECURSION_LIMIT)
         sys.set_int_max_str_digits(0)
         sys.stdin, sys.stdout, sys.stderr = STREAMS
-        random.seed(0)
+        SEED(0)
 
     # ---- with objects that both sides know
 
@@ -276,7 +280,9 @@ class Server:
         fresh = list(heap.fresh)
         entries = heap.entries()
         fresh += range(before, heap.next, 2)
-        gone = heap.unheld({number for number in [*new, *fresh] if number in heap.tags and number not in heap.subs}, extra, 2)  # here, and in the caller
+        gone = heap.unheld(
+            {number for number in [*new, *fresh] if number in heap.tags and number not in heap.subs}, extra, 2
+        )  # here, and in the caller
         heap.forget(gone)
         text = to_json(reply)
         if entries:

@@ -1,7 +1,8 @@
 """When a printed text, a returned value or an answer is right. Pure functions.
 
-A rule is for the kinds ``stdio`` and ``call``: ``strict`` (the default), ``tokens`` (white space apart) and ``official``
-(the cascade of the APPS checker, which accepts some wrong answers). Asserts and checks compare as Python does.
+A rule is for the kinds ``stdio`` and ``call``: ``strict`` (the default), ``tokens`` (white space apart) and
+``official`` (the cascade of the APPS checker, which accepts some wrong answers). Asserts and checks compare as Python
+does.
 
 ====================================  ======================  ======  ======  ========
 test                                  program gave            strict  tokens  official
@@ -10,9 +11,10 @@ stdout ``1 2\\n4\\n``                   ``1 2  \\r\\n4\\t\\n\\n``    pass    pas
 stdout ``1 2\\n4\\n``                   ``1\\n2 4``               fail    pass    fail
 stdout ``1\\n2``                       ``1\\n\\n2``               fail    pass    pass
 stdout ``YES``                        ``yes``                 fail    fail    fail
-stdout ``7``                          ``+07``                 pass    pass    fail [2]_
+stdout ``7``                          ``+07``                 pass    pass    pass
+stdout ``7``                          ``7.000``               fail    pass    pass
 stdout ``0.3333``                     ``0.33330000001``       pass    pass    pass
-stdout ``0.3333``                     ``0.3334``              fail    fail    fail [1]_
+stdout ``0.3333``                     ``0.3334``              fail    fail    pass [1]_
 stdout ``100000.0``                   ``100000.5``            fail    fail    pass [1]_
 stdout ``1000000``                    ``1000001``             fail    fail    fail [2]_
 stdout an integer of 400 digits       ``5``                   fail    fail    fail [2]_
@@ -36,16 +38,17 @@ call, expected ``0.3``                ``0.1 + 0.2``           fail    fail    fa
 .. [2] Not as APPS has it: two integers are compared exactly, however long, where APPS makes floats of them.
 
 Text: white space at the ends of lines, trailing blank lines and CRLF do not count; integers and words must be the same
-characters (but for an integer's sign and leading zeros), and where the expected token is a decimal number, the program's
-must be a number within 1e-6, relative or absolute; a number beyond a float's range is compared exactly by its digits.
-``strict`` wants the tokens on the same lines, ``tokens`` in the same order. Calls: Python's ``==``, in ``official`` with
-tuples as lists and the value wrapped in a list or not.
+characters (but for an integer's sign and leading zeros), and where the expected token is a decimal number, the
+program's must be a number within 1e-6, relative or absolute; a number beyond a float's range is compared exactly by its digits.
+``strict`` wants the tokens on the same lines, ``tokens`` in the same order. Calls: Python's ``==``, in ``official``
+with tuples as lists and the value wrapped in a list or not.
 """
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -61,13 +64,21 @@ def outputs_match(printed: str, expected: str, compare: str) -> bool:
     if compare == "official":
         return _official_outputs_match(printed, expected)
     if compare == "tokens":
-        return _all_match(printed.split(), expected.split())
+        return _all_match(printed.split(), expected.split(), _same_number)
     ours, theirs = _token_lines(printed), _token_lines(expected)
     return len(ours) == len(theirs) and all(map(_all_match, ours, theirs))
 
 
-def _all_match(ours: list[str], theirs: list[str]) -> bool:
-    return len(ours) == len(theirs) and all(map(tokens_match, ours, theirs))
+def _all_match(ours: list[str], theirs: list[str], or_else: Callable[[str, str], bool] | None = None) -> bool:
+    if len(ours) != len(theirs):
+        return False
+    pairs = zip(ours, theirs, strict=True)
+    return all(tokens_match(a, b) or (or_else is not None and or_else(a, b)) for a, b in pairs)
+
+
+def _same_number(ours: str, theirs: str) -> bool:
+    """Whether a decimal number was printed where that integer is expected."""
+    return bool(_INTEGER.fullmatch(theirs) and _NUMBER.fullmatch(ours)) and Decimal(ours) == Decimal(theirs)
 
 
 def results_match(result: Any, expected: Any, compare: str) -> bool:

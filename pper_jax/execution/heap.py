@@ -6,8 +6,8 @@ to and fro, wherever it is aliased, even where it holds itself. Contents are fla
 number), so neither depth nor cycles matter. An object is forgotten as soon as one side cannot mean it any more.
 
 A message carries the numbers to forget, then entries ``[number, tag, body]``: contents by the tags of ``values``, and
-``ref`` (an object that lives where the entry comes from), ``sub`` (one whose class is a subclass of a data type or of an
-exception, with its value), ``class`` and ``lent`` (see ``standins``).
+``ref`` (an object that lives where the entry comes from), ``sub`` (one whose class is a subclass of a data type or of
+an exception, with its value), ``class`` and ``lent`` (see ``standins``).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from pper_jax.execution.values import (
 from pper_jax.execution.wire import to_json
 
 Entry = tuple[int, str, Any]
-PLAIN_TAGS = {list: "l", dict: "d", set: "s"}
+PLAIN_TAGS: dict[type, str] = {list: "l", dict: "d", set: "s"}
 TAGS = set(MUTABLE.values())
 MANY, MUCH = 256, 1 << 16  # objects, and bytes of contents written, after which those that nobody holds are looked for
 
@@ -234,6 +234,5 @@ def _items(value: Any, tag: str) -> Iterable[Any]:
 
 def _count_own_references() -> int:
     """Return what ``getrefcount`` says of an object that the table alone holds, asked as ``unheld`` asks."""
-    objects = {0: []}
+    objects: dict[int, Any] = {0: []}
     return next(getrefcount(objects[n]) for n in objects)
-

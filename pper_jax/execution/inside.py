@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from posix import getcwd
 from types import FrameType, ModuleType, TracebackType
 from typing import Any
@@ -67,10 +68,8 @@ def clear_frames(trace: TracebackType | None) -> None:
     """Let go of what the frames of a traceback hold, and so of the memory that a program took."""
     while trace is not None:
         frame: FrameType = trace.tb_frame
-        try:
+        with suppress(RuntimeError):  # still running: one of ours
             frame.clear()
-        except RuntimeError:
-            pass  # still running: one of ours
         trace = trace.tb_next
 
 

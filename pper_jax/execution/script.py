@@ -16,10 +16,21 @@ from pper_jax.execution import inside
 from pper_jax.execution.wire import pack, write_all
 
 # What a program must name to look at its own file, or to notice how its names end. All else would be work for nothing.
-READS_ITSELF = ("__file__", "argv", "main.py", "inspect", "linecache", "traceback", "listdir", "scandir", "glob", "walk")
-READS_ITSELF += ("pathlib", "runpy", "importlib", "exec(", "eval(")
-SEES_ITS_END = ("__del__", "yield", "async ", "open", "io.", "import io", "from io", "codecs", "weakref", "contextlib")
-SEES_ITS_END += ("logging", "tempfile", "sqlite3", "csv", "zipfile", "gzip", "import gc", "__import__", "importlib", "exec(", "eval(")
+READS_ITSELF: tuple[str, ...] = ("__file__", "argv", "main.py", "inspect", "linecache", "traceback", "listdir", "walk")
+READS_ITSELF += ("scandir", "glob", "pathlib", "runpy", "importlib", "exec(", "eval(")
+SEES_ITS_END: tuple[str, ...] = ("__del__", "yield", "async ", "open", "io.", "import io", "from io", "codecs", "csv")
+SEES_ITS_END += (
+    "weakref",
+    "contextlib",
+    "logging",
+    "tempfile",
+    "sqlite3",
+    "zipfile",
+    "gzip",
+    "import gc",
+    "__import__",
+)
+SEES_ITS_END += ("importlib", "exec(", "eval(")
 FLUSH_FAILED = 120  # the interpreter's exit status where its last flush fails
 
 
@@ -34,7 +45,8 @@ def run_main(fd: int, source: str, name: str) -> NoReturn:
         sys.path.insert(0, path.rpartition("/")[0])
         code = inside.compile_program(source, path)
         names = vars(inside.make_module("__main__", source, path))
-        names.update(__cached__=None, __annotations__={})
+        main = "".join(("__main", "__"))  # a text of its own, as the interpreter's is: no constant of a program is it
+        names.update(__name__=main, __cached__=None, __annotations__={})
         inside.execute(code, names)
     except SystemExit as error:
         status = exit_status(error.code)
@@ -56,10 +68,7 @@ def run_main(fd: int, source: str, name: str) -> NoReturn:
 
 
 def _names(source: str, words: tuple[str, ...]) -> bool:
-    for word in words:
-        if word in source:
-            return True
-    return False
+    return any(word in source for word in words)
 
 
 def _write_file(path: str, source: str) -> None:
@@ -80,8 +89,8 @@ def exit_status(code: object) -> int:
 def end_interpreter(names_end: bool) -> int:
     """Do what the interpreter does at its end; return 0, or the exit status where the last flush fails.
 
-    Threads are waited for, exit functions run, the standard streams flushed; then, where ``names_end``, the names of the
-    program end, and with them its files, generators and objects; then what those printed is flushed.
+    Threads are waited for, exit functions run, the standard streams flushed; then, where ``names_end``, the names of
+    the program end, and with them its files, generators and objects; then what those printed is flushed.
     """
     if _count() or threading._threading_atexits:  # type: ignore[attr-defined]
         threading._shutdown()  # type: ignore[attr-defined]

@@ -74,7 +74,6 @@ class Child:
                 return time.clock_gettime(self.clock)
         return 0.0
 
-
     def threads(self) -> int:
         """Return how many threads the process has, 0 where the kernel does not say."""
         with contextlib.suppress(OSError):
@@ -99,8 +98,8 @@ def run_delay(path: str) -> float:
 class Deadline:
     """When a child has to be done: by its CPU clock first, by the wall clock at last.
 
-    The wall clock stands still while the child is ready to run and the machine is busy with others, up to BUSY times its
-    limit: then nobody can say any more whose fault it is.
+    The wall clock stands still while the child is ready to run and the machine is busy with others, up to BUSY times
+    its limit: then nobody can say any more whose fault it is.
     """
 
     def __init__(self, child: Child, cpu_s: float, wall_s: float) -> None:
@@ -196,7 +195,7 @@ class ForkServer:
         if len(data) != wire.NEWS.size or len(fds) != 3:
             raise ZygoteLost
         number, status, cpu, self.most_mb = wire.NEWS.unpack(data)
-        self.next = Child(*fds, number)
+        self.next = Child(*fds[:3], number)  # type: ignore[call-arg]
         return status, cpu
 
     def close(self) -> None:

@@ -66,8 +66,8 @@ class Session:
     def load(self, program: str, ahead: Sequence[str] = (), shared: bool = False) -> bool:
         """Run the program's own code; raise what it raises, or ChildLost.
 
-        ``ahead``: calls that will be made next, as ``packed_call`` writes them. ``shared``: only if the program may share
-        this process with others; False is returned, and nothing was run, where it may not.
+        ``ahead``: calls that will be made next, as ``packed_call`` writes them. ``shared``: only if the program may
+        share this process with others; False is returned, and nothing was run, where it may not.
         """
         self.programs += 1
         self.names = {}
@@ -142,10 +142,7 @@ class Session:
         """Return the value of a reply, once what the program changed has changed here."""
         try:
             self._apply(reply)
-            if "w" not in reply:
-                value = self.heap.decode(reply.get("v"))
-            else:
-                value = self.heap.decode(reply.get("x"))
+            value = self.heap.decode(reply.get("x" if "w" in reply else "v"))
             self.heap.forget(reply.get("g", ()))
         except (Malformed, TypeError, ValueError, KeyError, AttributeError, RecursionError, MemoryError):
             raise self._lose("crash", "the program wrote into its private channel") from None
@@ -189,10 +186,15 @@ class Session:
         if number % 2 or number in self.heap.tags.keys() - self.heap.subs:  # the program's own, or data
             raise TypeError("no object of the test")
         if operation in ("get", "set", "del"):
-            private = not isinstance(given[1], str) or given[1].startswith("_") and given[1] not in TOLD
+            private = not isinstance(given[1], str) or (given[1].startswith("_") and given[1] not in TOLD)
             if type(owner).__module__ not in USED or private:
                 raise AttributeError(f"{type(owner).__name__!r} object has no attribute {str(given[1])[:80]!r}")
-        elif operation == "op" and given[0] not in standins.OPERATIONS or operation not in ("op", "call", "next", "signature"):
+        elif (operation == "op" and given[0] not in standins.OPERATIONS) or operation not in (
+            "op",
+            "call",
+            "next",
+            "signature",
+        ):
             raise TypeError(f"no such operation: {operation[:80]}")
 
     def _lend(self, value: Any, kind: type) -> tuple[str, Any] | None:
@@ -201,7 +203,7 @@ class Session:
             raise NotPlain(f"a test hands over a {kind.__name__} of another program")
         if values.data_base(kind) is not None and kind.__module__ != TESTS:
             return None
-        if isinstance(value, KEPT) or isinstance(value, io.IOBase) and not isinstance(value, LENT):
+        if isinstance(value, KEPT) or (isinstance(value, io.IOBase) and not isinstance(value, LENT)):
             raise NotPlain(f"a test hands over a {kind.__name__}, which cannot enter the sandbox")
         return standins.lend(value, kind, self.heap)
 

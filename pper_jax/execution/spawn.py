@@ -51,7 +51,20 @@ def spawn(role: str, arguments: Sequence[str], fds: Sequence[int], stack: int | 
     own = {name: os.environ[name] for name in (WITHOUT,) if name in os.environ} | {PACKAGES: os.pathsep.join(shared)}
     with _stack_limit(stack):
         return subprocess.Popen(
-            [sys.executable, "-S", "-s", "-P", "-B", "-X", "utf8", "-X", "int_max_str_digits=0", "-c", boot, *arguments],
+            [
+                sys.executable,
+                "-S",
+                "-s",
+                "-P",
+                "-B",
+                "-X",
+                "utf8",
+                "-X",
+                "int_max_str_digits=0",
+                "-c",
+                boot,
+                *arguments,
+            ],
             env=ENVIRONMENT | own,
             cwd="/",
             stdin=subprocess.DEVNULL,

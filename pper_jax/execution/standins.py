@@ -1,9 +1,10 @@
 """Stand-ins: objects of this side for objects that live on the other.
 
-An object that is no data stays where it is. The other side sees it through an instance of a class made for the purpose:
-of the same name, with stand-ins of the same bases, the same special methods, and under it the builtin type or exception
-class that it derives from. So ``callable``, ``hasattr``, ``isinstance``, ``except Empty:`` and the abstract classes answer
-as they would for the object itself, and whatever is done with a stand-in is done to the object, where it lives.
+An object that is no data stays where it is. The other side sees it through an instance of a class made for the
+purpose: of the same name, with stand-ins of the same bases, the same special methods, and under it the builtin type or
+exception class that it derives from. So ``callable``, ``hasattr``, ``isinstance``, ``except Empty:`` and the abstract
+classes answer as they would for the object itself, and whatever is done with a stand-in is done to the object, where it
+lives.
 
 The one rule of comparisons: between two stand-ins they are the objects' own; between a stand-in and plain data they are
 the plain type's, or false. So no ``__eq__`` of a program has a say in what a test wrote.
@@ -28,7 +29,7 @@ from pper_jax.execution.values import (
 )
 
 COMPARISONS = ("__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__")
-BINARY = "add sub mul truediv floordiv mod pow matmul and or xor lshift rshift".split()
+BINARY = ["add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and", "or", "xor", "lshift", "rshift"]
 READ_AHEAD, MOST_AHEAD = 64, 4096  # items of an iterator: read one at a time at first, then ever more
 REGISTERED = ("collections.abc", "numbers")
 
@@ -134,7 +135,9 @@ def _signature(value: Any) -> list[Any]:
     import inspect
 
     parameters = inspect.signature(value).parameters.values()
-    return [[p.name, int(p.kind), p.default is not p.empty, None if p.default is p.empty else p.default] for p in parameters]
+    return [
+        [p.name, int(p.kind), p.default is not p.empty, None if p.default is p.empty else p.default] for p in parameters
+    ]
 
 
 # ---- where the object lives
@@ -181,7 +184,9 @@ def describe(kind: type, heap: Any) -> dict[str, Any]:
         "native": None if native is None else reference(native),
         "special": sorted(names & OPERATIONS.keys() - {"__hash__"}),
         "shadow": sorted(name for name in names if name[:2] != "__" and native is not None and hasattr(native, name)),
-        "abstract": [r for r in map(reference, mro) if r and r.startswith(REGISTERED) and "register" in dir(resolve(r))],
+        "abstract": [
+            r for r in map(reference, mro) if r and r.startswith(REGISTERED) and "register" in dir(resolve(r))
+        ],
         "hash": "none" if kind.__hash__ is None else "default" if kind.__hash__ is object.__hash__ else "own",
     }
 
@@ -275,7 +280,7 @@ def _make_signature(rows: Any) -> Any:
 class StandIn(metaclass=StandInType):
     """The base of all stand-ins."""
 
-    __dict__ = Forwarded("__dict__")  # type: ignore[assignment]
+    __dict__ = Forwarded("__dict__")
 
     def __getattr__(self, name: str) -> Any:
         return _read(self, name)
@@ -368,11 +373,13 @@ def borrow(number: int, tag: str, body: Any, peer: Peer) -> Any:
     if tag == "ref":
         if native is not None:
             raise Malformed("an instance without its value")
-        value = object.__new__(kind)
+        value: Any = object.__new__(kind)  # type: ignore[arg-type]
         object.__setattr__(value, "_hash", body[1] if type(body[1]) is int else None)
     elif body[1] == "error" and native is not None and issubclass(native, BaseException):
         args, attributes = body[2]
-        found = {str(name): peer.heap.decode(item) for name, item in attributes if str(name) not in ("_origin", "_ahead")}
+        found = {
+            str(name): peer.heap.decode(item) for name, item in attributes if str(name) not in ("_origin", "_ahead")
+        }
         value = make_exception(kind, [peer.heap.decode(item) for item in args], found)
     elif native is not None and data_base(native):
         value = native.__new__(kind, *([peer.heap.decode(body[2])] if body[1] == "data" else []))
@@ -402,7 +409,7 @@ def _make_class(number: int, body: Any, peer: Peer) -> Any:
         "_native": native,
     }
     if body["std"] is not None:
-        namespace["__class__"] = property(lambda self, real=resolve(body["std"]): real)
+        namespace["__class__"] = _always(resolve(body["std"]))
     if native is None:
         namespace["__doc__"] = Forwarded("__doc__")
     kind = _derive(str(body["name"]), bases, native, namespace)
@@ -410,6 +417,10 @@ def _make_class(number: int, body: Any, peer: Peer) -> Any:
         if str(name).startswith(REGISTERED):
             resolve(name).register(kind)
     return kind
+
+
+def _always(value: Any) -> property:
+    return property(lambda self: value)
 
 
 def _derive(name: str, bases: list[Any], native: Any, namespace: dict[str, Any]) -> Any:

@@ -5,8 +5,8 @@ no state of their own (and random, which is seeded anew), and neither name nor s
 modules or process could be changed. They may share a process; all others, *wild* ones, get a process of their own.
 
 **Guileless** programs cannot make a test pass that they run beside: beyond the tame they have no comparison of their
-own, name nothing that they do not define, take no builtin's name, and reach no attribute by a text. So what passes within
-their process has passed.
+own, name nothing that they do not define, take no builtin's name, and reach no attribute by a text. So what passes
+within their process has passed.
 
 Whatever is not surely so counts as not so; that costs time, or leaves a verdict to the trusted side alone.
 """
@@ -33,10 +33,13 @@ WILD_NAMES = frozenset(
     "register __builtins__ __dict__ __globals__ __class__ __subclasses__ __bases__ __mro__ __code__ __closure__ "
     "__getattribute__ __loader__ __spec__ gi_frame cr_frame f_back tb_frame __traceback__ __reduce__ __func__ "
     "__self__ __wrapped__ cache_clear __set_name__ __init_subclass__ __class_getitem__ __prepare__ "
-    "__abstractmethods__ __defaults__ __kwdefaults__ __del__ builtins getattr f_locals f_globals ag_frame f_builtins".split()
+    "__abstractmethods__ __defaults__ __kwdefaults__ __del__ builtins getattr f_locals f_globals ag_frame "
+    "f_builtins".split()
 )
-SAFE = MODULES | {"decimal", "json", "array", "struct", "textwrap", "unicodedata", "calendar", "base64", "hashlib", "uuid"}
-SAFE |= {"asyncio", "threading", "weakref", "ipaddress", "contextlib", "queue", "zoneinfo"}  # their state is the program's own affair, if it is alone
+SAFE = MODULES | frozenset(  # what state these have is the program's own affair, if it is alone
+    "decimal json array struct textwrap unicodedata calendar base64 hashlib uuid asyncio threading weakref ipaddress "
+    "contextlib queue zoneinfo".split()
+)
 SLY_NAMES = frozenset(
     "__eq__ __ne__ __lt__ __le__ __gt__ __ge__ __instancecheck__ __subclasscheck__ __subclasshook__ type attrgetter "
     "methodcaller Formatter make_dataclass new_class get_type_hints ForwardRef resolve_name __import__".split()
@@ -157,7 +160,7 @@ class _Look:
         if module in PARTS and name not in PARTS[module]:
             return True
         found = getattr(import_module(module), name, None)
-        return name[:1] == "_" or isinstance(found, ModuleType) and f"{module}.{name}" not in self.allowed
+        return name[:1] == "_" or (isinstance(found, ModuleType) and f"{module}.{name}" not in self.allowed)
 
 
 def _root(before: list[Any]) -> str | None:

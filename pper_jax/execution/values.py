@@ -6,9 +6,9 @@ everything else is an object with one key, its tag::
 
     i big int   f nan, inf   c complex   b bytes   t tuple   z frozenset   range   slice   k Ellipsis, NotImplemented
     q Fraction   D Decimal   date time datetime timedelta timezone zone   U UUID   P path   re pattern   nt namedtuple
-    en enum member of the library   E exception of the library   T class of the library   view of a dict   ns numpy scalar
-    and what can be changed in place: d dict  s set  B bytearray  dq deque  C Counter  O OrderedDict  dd defaultdict
-    a array  CM ChainMap  np numpy array  (l list, where it is named)
+    en enum member of the library   E exception of the library   T class of the library   view of a dict   ns numpy
+    scalar and what can be changed in place: d dict  s set  B bytearray  dq deque  C Counter  O OrderedDict  dd
+    defaultdict a array  CM ChainMap  np numpy array  (l list, where it is named)
     @ number of an object that both sides know (see ``heap``)   r type name of one that stayed behind for good
 
 Both sides load this module; what the sandbox has not imported itself is not imported here.
@@ -66,6 +66,7 @@ MUTABLE = {
 }
 
 
+PATHS = ("PosixPath", "PurePosixPath", "PureWindowsPath")
 ADDRESSES = ("IPv4Address", "IPv6Address", "IPv4Network", "IPv6Network", "IPv4Interface", "IPv6Interface")
 # Modules of which only exceptions may be named.
 RAISING = frozenset(
@@ -157,7 +158,7 @@ def mutable_tag(kind: type) -> str | None:
 def data_base(kind: type) -> type | None:
     """Return the first class among a class and its bases whose instances are data; None where there is none."""
     for base in type.__dict__["__mro__"].__get__(kind):
-        if base in DATA or mutable_tag(base) is not None and reference(base) is not None:
+        if base in DATA or (mutable_tag(base) is not None and reference(base) is not None):
             return base
     return None
 
@@ -200,7 +201,7 @@ def as_base(value: Any, base: Any) -> Any:
     if base in (int, float, str):
         return {int: int.__int__, float: float.__float__, str: str.__str__}[base](value)
     if base is complex:
-        return complex(complex.real.__get__(value), complex.imag.__get__(value))  # type: ignore[attr-defined]
+        return complex(complex.real.__get__(value), complex.imag.__get__(value))
     return dict(dict.items(value)) if base is dict else base(base.__iter__(value))
 
 
@@ -224,7 +225,9 @@ def _write_exception(error: BaseException, enc: Callable[[Any], Any]) -> Any:
     for kind, names in MORE:
         if isinstance(error, kind):
             attributes |= {name: getattr(error, name) for name in names}
-    return {"E": [reference(type(error)), [enc(item) for item in error.args], [[k, enc(v)] for k, v in attributes.items()]]}
+    return {
+        "E": [reference(type(error)), [enc(item) for item in error.args], [[k, enc(v)] for k, v in attributes.items()]]
+    }
 
 
 MORE: tuple[tuple[type, tuple[str, ...]], ...] = (  # attributes that are neither arguments nor in an exception's dict
@@ -292,7 +295,7 @@ def reference(kind: Any) -> str | None:
     module, name = _names(kind)
     if module == "builtins" and name in UNNAMED:
         module, name = "types", UNNAMED[name]
-    if "." in name or not (module in LIBRARY or module in RAISING and issubclass(kind, BaseException)):
+    if "." in name or not (module in LIBRARY or (module in RAISING and issubclass(kind, BaseException))):
         return None
     found = sys.modules.get(module)
     return f"{module}:{name}" if found is not None and vars(found).get(name) is kind else None
@@ -304,7 +307,7 @@ def resolve(text: str) -> Any:
     if module not in LIBRARY and module not in RAISING:
         raise Malformed(f"no library of values: {module[:40]!r}")
     found = vars(import_module(module)).get(name)
-    if not isinstance(found, type) or module in RAISING and not issubclass(found, BaseException):
+    if not isinstance(found, type) or (module in RAISING and not issubclass(found, BaseException)):
         raise Malformed(f"no class: {text[:40]!r}")
     return found
 
@@ -410,7 +413,7 @@ def _read_record(body: list[Any], dec: Callable[[Any], Any]) -> Any:
     if key not in _records:
         if len(_records) > 1000:
             _records.clear()
-        _records[key] = namedtuple(*key)  # type: ignore[misc]
+        _records[key] = namedtuple(*key)
     return _records[key]._make([dec(item) for item in items])
 
 
@@ -426,10 +429,10 @@ def _dtype(text: str) -> Any:
 
 def _read_view(body: list[Any], dec: Callable[[Any], Any]) -> Any:
     name, mapping = body[0], dec(body[1])
-    if not isinstance(mapping, dict):
-        raise Malformed("no dict")
     if name == "proxy":
         return import_module("types").MappingProxyType(mapping)
+    if not isinstance(mapping, dict):
+        raise Malformed("no dict")
     return {"keys": dict.keys, "values": dict.values, "items": dict.items}[name](mapping)
 
 
@@ -466,7 +469,6 @@ READ: dict[str, Callable[[Any, Callable[[Any], Any]], Any]] = {
     "in": lambda b, d: d(b)[0],
     "r": lambda b, d: Opaque(("" + b)[:80]),
 }
-PATHS = ("PosixPath", "PurePosixPath", "PureWindowsPath")
 
 
 def base_class(tag: str) -> Any:
@@ -517,7 +519,7 @@ def contents(value: Any, tag: str, side: Side | None, depth: int = 1) -> Any:
 
 
 def _empty_array(body: list[Any]) -> Any:
-    if not all(type(size) is int and 0 <= size for size in body[1]):
+    if not all(type(size) is int and size >= 0 for size in body[1]):
         raise Malformed("no shape")
     if body[0] != "|O" and len(body[2]) != 2 * _dtype(body[0]).itemsize * prod(body[1]):
         raise Malformed("no array of this size")

@@ -110,7 +110,9 @@ def watch(judge: Callable[[Journal, Blame | None], None]) -> NoReturn:
         journal.leave()
 
 
-def _be_judge(parent: int, judge: Callable[[Journal, Blame | None], None], journal: Journal, blame: Blame | None) -> NoReturn:
+def _be_judge(
+    parent: int, judge: Callable[[Journal, Blame | None], None], journal: Journal, blame: Blame | None
+) -> NoReturn:
     try:
         sandbox.follow_parent(parent)
         judge(journal, blame)

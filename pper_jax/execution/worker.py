@@ -1,9 +1,9 @@
 """One worker of the pool: the trusted side of testing, with a zygote of its own for the programs.
 
-A worker is two processes. The watchman does nothing but wait for the judge, which takes jobs from the pool one at a time
-and sends each test's result. The judge's code never runs a program, only the code of tests, under an alarm. Where that
-is not enough (one endless call of C code, a crash of the interpreter), the judge ends and the watchman starts another,
-which goes on behind the test that it ended in. A job says how it is to be run::
+A worker is two processes. The watchman does nothing but wait for the judge, which takes jobs from the pool one at a
+time and sends each test's result. The judge's code never runs a program, only the code of tests, under an alarm. Where
+that is not enough (one endless call of C code, a crash of the interpreter), the judge ends and the watchman starts
+another, which goes on behind the test that it ended in. A job says how it is to be run::
 
     {"program": source, "tests": object, "entry_point": name or None, "count": how many tests,
      "isolation": "program" (a child of its own, the default) | "batch" (up to 24 programs share one),
@@ -11,10 +11,10 @@ which goes on behind the test that it ended in. A job says how it is to be run::
 
 A result is ``{"test": [place, status, seconds, detail]}``; a later one for the same place takes the place of the first.
 
-**Confirmation.** Stand-ins cannot show everything. So once all tests of a program are judged, the code of its tests runs
-once more, within the program's process, in its own names, as the interpreter would run both in one file: first in the
-process that is there; where that says otherwise, which may be the fault of what the first run left, all tests in a new
-one. What fails there has failed. What passes there, and failed here, has passed if the program cannot deceive (see
+**Confirmation.** Stand-ins cannot show everything. So once all tests of a program are judged, the code of its tests
+runs once more, within the program's process, in its own names, as the interpreter would run both in one file: first in
+the process that is there; where that says otherwise, which may be the fault of what the first run left, all tests in a
+new one. What fails there has failed. What passes there, and failed here, has passed if the program cannot deceive (see
 ``tame``: by its code it has no means to); else the trusted side's word stands.
 """
 
@@ -31,7 +31,17 @@ from types import FrameType
 from typing import Any
 
 from pper_jax.execution import sandbox, values, wire
-from pper_jax.execution.checks import AnswerTest, CallTest, CodeTest, Outcome, StdioTest, Test, TrustedTimeout, explain, plan
+from pper_jax.execution.checks import (
+    AnswerTest,
+    CallTest,
+    CodeTest,
+    Outcome,
+    StdioTest,
+    Test,
+    TrustedTimeout,
+    explain,
+    plan,
+)
 from pper_jax.execution.compare import outputs_match
 from pper_jax.execution.limits import Limits, backstop
 from pper_jax.execution.scripts import run_script
@@ -165,6 +175,7 @@ class Worker:
         return tests
 
     def end_session(self) -> None:
+        """End the child that is there, and everything that it left."""
         if self.session is not None:
             try:
                 self.session.release()
@@ -173,6 +184,7 @@ class Worker:
             self.session = None
 
     def renew_server(self) -> None:
+        """Take a new zygote in the place of the one that is there."""
         self.session = None
         self.server.close()
         self.server = self._new_server()
@@ -192,7 +204,13 @@ class Trial:
         shared: bool = False,
         blame: Blame | None = None,
     ) -> None:
-        self.worker, self.limits, self.program, self.tests, self.shared = worker, worker.limits, job["program"], tests, shared
+        self.worker, self.limits, self.program, self.tests, self.shared = (
+            worker,
+            worker.limits,
+            job["program"],
+            tests,
+            shared,
+        )
         self.blame = blame
         self.stop = job.get("stop") == "first_failure"
         self.refused = False  # the program may not share a process
@@ -264,7 +282,7 @@ class Trial:
         return outcome, self._after(session, outcome)
 
     def _judge(self, step: Any, session: Session, place: int) -> Outcome:
-        """Take a step on the trusted side, under its alarm; return the outcome, whatever the code of the test made of it."""
+        """Take a step on the trusted side, under its alarm; return the outcome, whatever a test's code made of it."""
         journal, alarm = self.worker.journal, self.worker.alarm
         outcome: Outcome
         try:
@@ -377,9 +395,11 @@ class Trial:
             current = worker.session
             if broken is None and (current is None or current.lost is not None):
                 broken = "not_run", "an earlier test ended the process"
-            outcome = broken or self._natively(current, place)  # type: ignore[arg-type]
+            outcome = broken or self._natively(current, place)
             first = self.first.get(place)
-            other = first is not None and ((outcome[0] == "pass") != (first[0] == "pass") or first[0] == "infrastructure")
+            other = first is not None and (
+                (outcome[0] == "pass") != (first[0] == "pass") or first[0] == "infrastructure"
+            )
             if other and outcome[0] != "not_run":
                 if outcome[0] != "pass" or guileless:
                     yield place, outcome[0], time.monotonic() - start, outcome[1]
@@ -408,7 +428,7 @@ class Trial:
             native = test.native if isinstance(test, CodeTest | CallTest) else None
         if native is None:
             return "pass", None
-        entry_point = next(test.entry_point for test in self.tests if isinstance(test, CodeTest))
+        entry_point = next(test.candidate for test in self.tests if isinstance(test, CodeTest))
         session.begin(CONFIRM_FACTOR)
         try:
             session.test(native, entry_point)
@@ -428,7 +448,7 @@ def _lost(lost: ChildLost) -> Outcome:
 
 
 class Alarm:
-    """What ends the code of a test that does not come to an end: after so much CPU time, or wall-clock time of waiting."""
+    """What ends the code of a test that does not come to an end: after so much CPU time, or so long a wait."""
 
     def __init__(self, limits: Limits, journal: Journal) -> None:
         self.limits, self.journal = limits, journal

@@ -33,7 +33,16 @@ from typing import NoReturn
 from pper_jax.execution import sandbox
 from pper_jax.execution.wire import END, NEWS
 
-PRIVATE = ("wire", "values", "heap", "standins", "tame", "inside", "script", "child")  # loaded so, each after what it imports
+PRIVATE = (
+    "wire",
+    "values",
+    "heap",
+    "standins",
+    "tame",
+    "inside",
+    "script",
+    "child",
+)  # loaded so, each after what it imports
 PRELOAD = ("bisect", "collections", "copy", "datetime", "functools", "heapq", "itertools", "math", "operator", "random")
 PRELOAD_MORE = ("re", "string", "threading", "typing")
 CHANNEL, STDIN, STDOUT = 3, 4, 5  # descriptors of a child; the zygote's own lie beyond
@@ -74,7 +83,7 @@ def main() -> None:
 
 
 def _load_privately(names: tuple[str, ...]) -> None:
-    """Import modules of this package with a copy of the builtins of their own, so that nobody can patch what they use."""
+    """Import modules of this package with a copy of the builtins of their own: nobody can patch what they use."""
     for name, code in zip(names, _compiled(names), strict=True):
         module = sys.modules[f"{__package__}.{name}"] = ModuleType(f"{__package__}.{name}")
         module.__dict__["__builtins__"] = dict(vars(builtins))

@@ -34,7 +34,11 @@ def rows(folder: Path) -> list[dict[str, Any]]:
 def test_programs_that_could_not_be_judged_are_said_and_left_out(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    odd = {"task_id": "t/2", "prompt": "", "tests": {"kind": "asserts", "asserts": ["import threading\nassert f(threading.Lock()) == 2"]}}
+    odd = {
+        "task_id": "t/2",
+        "prompt": "",
+        "tests": {"kind": "asserts", "asserts": ["import threading\nassert f(threading.Lock()) == 2"]},
+    }
     argv = arguments(tmp_path, TASK, RIGHT, WRONG, {"task_id": "t/2", "completion": "def f(x): return 2"})
     write(tmp_path / "tasks.jsonl", TASK, odd)
     assert main(argv) == 0

@@ -56,9 +56,7 @@ def count_children(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., in
 
 
 @pytest.mark.parametrize(("isolation", "children"), [("program", 50), ("batch", 3)])
-def test_how_many_children_programs_take(
-    count_children: Callable[..., int], isolation: str, children: int
-) -> None:
+def test_how_many_children_programs_take(count_children: Callable[..., int], isolation: str, children: int) -> None:
     assert count_children([f"{GOOD}  # {number}" for number in range(50)], isolation, TESTS) == children
 
 
