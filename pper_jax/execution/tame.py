@@ -110,6 +110,15 @@ def _instructions(code: CodeType) -> Iterator[Any]:
     return (one for one in get_instructions(code) if one.opname not in PASSED)
 
 
+class _Nothing:
+    """What stands before the first instruction."""
+
+    opname = argval = ""
+
+
+NOTHING = _Nothing()
+
+
 class _Look:
     """What has been seen of a program so far: what it imports, and of which names it sets attributes."""
 
@@ -125,7 +134,7 @@ class _Look:
         module = ""
         for instruction in _instructions(code):
             name, argument = instruction.opname, instruction.argval
-            last = before[-1] if before else instruction
+            last = before[-1] if before else NOTHING
             if name == "IMPORT_NAME":
                 module = argument
                 if module not in self.allowed:

@@ -1,4 +1,4 @@
-"""The shared collection of hostile programs, as jobs."""
+"""The shared collections of hostile and awkward programs, as jobs."""
 
 from __future__ import annotations
 
@@ -12,11 +12,25 @@ from pper_jax.execution import Job
 SHARED = Path(os.environ.get("PPER_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
 
+CASES = Path(os.environ.get("PPER_SHARED_CASES", SHARED.parent / "cases"))
+
+
+def case_rows(name: str) -> list[dict[str, Any]]:
+    """The rows of a file of cases (``verdicts``, or ``verdicts_batch`` whose pairs may share a process)."""
+    path = CASES / f"{name}.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def is_official(row: dict[str, Any]) -> bool:
+    """Whether a row is to be judged by the rule ``official``."""
+    return bool(row.get("compare", {}).get("tuple_is_list"))
+
+
 def hostile_rows(compare: str) -> list[dict[str, Any]]:
     """The rows that are to be judged by one way of comparing; none where the shared data are not here."""
     path = SHARED / "hostile" / "hostile.jsonl"
     rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    return [row for row in rows if bool(row.get("compare", {}).get("tuple_is_list")) == (compare == "official")]
+    return [row for row in rows if is_official(row) == (compare == "official")]
 
 
 def accepted(row: dict[str, Any]) -> list[list[str]]:

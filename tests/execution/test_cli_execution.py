@@ -39,7 +39,7 @@ def test_programs_that_could_not_be_judged_are_said_and_left_out(
         "prompt": "",
         "tests": {"kind": "asserts", "asserts": ["import threading\nassert f(threading.Lock()) == 2"]},
     }
-    argv = arguments(tmp_path, TASK, RIGHT, WRONG, {"task_id": "t/2", "completion": "def f(x): return 2"})
+    argv = arguments(tmp_path, TASK, RIGHT, WRONG, {"task_id": "t/2", "completion": "import os\ndef f(x): return 2"})
     write(tmp_path / "tasks.jsonl", TASK, odd)
     assert main(argv) == 0
     shown = capsys.readouterr()

@@ -9,13 +9,13 @@ import random
 import shutil
 import socket
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hostile_programs import PROGRAMS, Hostile
 from hostile_rows import SHARED, hostile_job, hostile_rows
+from public_python import AS_NOBODY, public_python
 
 from pper_jax.execution import Job, Limits, TestPool, Verdict
 
@@ -158,22 +158,11 @@ def test_they_are_judged_right_without_namespaces_too(traces: Traces, monkeypatc
     assert traces() == before
 
 
-def _public_python() -> str | None:
-    """A Python that an ordinary user may run: root's own often lies in a folder that is closed to others."""
-    again = "import subprocess, sys; subprocess.check_call([sys.executable, '-c', 'import json'])"
-    wanted = f"{sys.version_info.major}.{sys.version_info.minor}"
-    for path in (sys.executable, f"/usr/bin/python{wanted}", f"/usr/local/bin/python{wanted}"):
-        test = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", path, "-c", again]
-        if os.path.exists(path) and subprocess.run(test, capture_output=True, cwd="/").returncode == 0:
-            return path
-    return None
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(os.getuid() != 0 or shutil.which("setpriv") is None, reason="only root can become another user")
 @pytest.mark.parametrize("without", ["", "namespaces"])
 def test_everything_hostile_as_an_ordinary_user(tmp_path: Path, without: str) -> None:
-    python = _public_python()
+    python = public_python()
     if python is None:
         pytest.skip("no Python here that another user may run")
     root = tmp_path / "project"  # the checkout itself may lie in a closed folder
@@ -189,7 +178,7 @@ def test_everything_hostile_as_an_ordinary_user(tmp_path: Path, without: str) ->
     for folder in [tmp_path, *tmp_path.parents]:
         if folder.owner() == "root" and folder != Path("/") and not folder.stat().st_mode & 0o001:
             folder.chmod(folder.stat().st_mode | 0o001)
-    command = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", python, "-B", "-P"]
+    command = [*AS_NOBODY, python, "-B", "-P"]
     done = subprocess.run(
         [*command, str(root / "tests" / "execution" / script.name)],
         env={"PPER_EXECUTION_WITHOUT": without, "PPER_SHARED_DATA": str(root)},

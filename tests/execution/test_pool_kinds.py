@@ -58,7 +58,8 @@ def test_calls_of_a_solution_class(statuses: Statuses) -> None:
         ("assert f(f(1)) == 3", "pass"),
         ("try:\n    f('a')\nexcept TypeError:\n    pass\nelse:\n    assert False", "pass"),
         ("assert apply(lambda x: x + 1, 2) == 3", "pass"),
-        ("import threading\nassert f(threading.Lock()) == 1", "infrastructure"),
+        ("import threading\nassert apply(threading.Lock(), 0) == 1", "error"),
+        ("import threading\nassert keep(threading.Lock()) == 1", "infrastructure"),
         ("assert f(1 ==", "infrastructure"),
         ("while f(1): pass", "timeout"),
     ],
@@ -71,6 +72,8 @@ class Point:
     def twice(self): return 2 * self.x
 def f(x): return x + 1
 def apply(g, x): return g(x)
+def keep(x): return 1
+if __name__ == "never": import os  # a program that might deceive
 def sort(xs): xs.sort()
 def points(n): return [Point(i) for i in range(n)]
 def total(ps): return sum(p.x for p in ps)
@@ -186,7 +189,7 @@ def test_verdict_as_json(judge: Callable[..., Verdict]) -> None:
 
 
 def test_a_test_that_cannot_be_put_makes_no_failing_program(judge: Callable[..., Verdict]) -> None:
-    verdict = judge("def f(x): return x", "assert f(1) == 2", "import threading\nassert f(threading.Lock())")
+    verdict = judge("import os\ndef f(x): return x", "assert f(1) == 2", "import threading\nassert f(threading.Lock())")
     assert [test.status for test in verdict.tests] == ["fail", "infrastructure"]
     assert verdict.status == "infrastructure"
 
