@@ -52,11 +52,16 @@ class CallTest:
     arguments: Sequence[Any]
     named: Mapping[str, Any]
     expected: Any
-    native: str | None = None  # the code of the test, where it is one of several that may need to be confirmed
+    source: str | None = None  # of the assert that this is
     packed: str = field(init=False)  # the call as it is sent
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "packed", packed_call(self.function, self.arguments, self.named))
+
+    @property
+    def native(self) -> str | None:
+        """The assert's code, as the program's process takes it."""
+        return None if self.source is None else packed_code(compile(self.source, "<assert>", "exec", dont_inherit=True))
 
     def run(self, session: Session, compare: str, ahead: Sequence[str] = ()) -> Outcome:
         """Return the status and the reason; ``ahead``: the calls of the tests that follow, to be sent with this one.
@@ -65,7 +70,7 @@ class CallTest:
         """
         try:
             result = session.call_plainly(self.packed, ahead)
-            if results_match(result, self.expected, "strict" if self.native else compare):
+            if results_match(result, self.expected, "strict" if self.source else compare):
                 return "pass", None
         except BaseException as error:
             return explain(error, session)
@@ -230,16 +235,21 @@ def _plan_asserts(tests: Mapping[str, Any], entry_point: str | None) -> list[Tes
     setup_tree = ast.parse(setup)
     tested = set() if entry_point else {name for tree in trees if (name := tested_name(tree)) is not None}
     setup_code = compile(setup_tree, "<setup>", "exec", dont_inherit=True) if setup.strip() else None
-    codes = [compile(text, "<assert>", "exec", dont_inherit=True) for text in texts]
-    read = free_names(codes if setup_code is None else [setup_code, *codes])
-    names = {name for name in read if not trusted(name)} | tested | {entry_point or ""}
+    planned: list[Test | None] = [None] * len(texts)
+    if setup_code is None:
+        own = tested | {entry_point or "", "candidate"}
+        planned = [as_call(text, tree, own, entry_point) for text, tree in zip(texts, trees, strict=True)]
+    codes = {place: compile(texts[place], "<assert>", "exec", dont_inherit=True) for place in _missing(planned)}
+    read = free_names([*([] if setup_code is None else [setup_code]), *codes.values()])
+    names = frozenset({name for name in read if not trusted(name)} | tested | {entry_point or ""})
     native_setup = None if setup_code is None else packed_code(setup_code)
-    planned: list[Test] = []
-    for code, tree in zip(codes, trees, strict=True):
-        literal = as_call(tree, names | {"candidate"}, entry_point, packed_code(code)) if setup_code is None else None
-        own = CodeTest(code, packed_code(code), frozenset(names), setup_code, native_setup, entry_point)
-        planned.append(literal or own)
-    return planned
+    for place, code in codes.items():
+        planned[place] = CodeTest(code, packed_code(code), names, setup_code, native_setup, entry_point)
+    return [test for test in planned if test is not None]
+
+
+def _missing(planned: Sequence[Test | None]) -> list[int]:
+    return [place for place, test in enumerate(planned) if test is None]
 
 
 def tested_name(tree: ast.Module) -> str | None:
@@ -266,10 +276,15 @@ def tested_call(tree: ast.Module) -> ast.Call | None:
     return left if isinstance(left, ast.Call) else None
 
 
-def as_call(tree: ast.Module, names: set[str], entry_point: str | None, native: str) -> CallTest | None:
-    """Return ``assert f(literals) == literal`` as a call, None for any other assert."""
+def as_call(text: str, tree: ast.Module, own: set[str], entry_point: str | None) -> CallTest | None:
+    """Return ``assert f(literals) == literal`` as a call, None for any other assert.
+
+    ``own``: names that are surely the program's, even where builtins and modules have the same.
+    """
     call = tested_call(tree)
-    if call is None or not isinstance(call.func, ast.Name) or call.func.id not in names:
+    if call is None or not isinstance(call.func, ast.Name):
+        return None
+    if call.func.id not in own and (trusted(call.func.id) or hasattr(builtins, call.func.id)):
         return None
     test = tree.body[0].test  # type: ignore[attr-defined]
     if not isinstance(test, ast.Compare) or len(test.ops) != 1 or not isinstance(test.ops[0], ast.Eq):
@@ -282,7 +297,7 @@ def as_call(tree: ast.Module, names: set[str], entry_point: str | None, native: 
         named = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords if keyword.arg}
         expected = ast.literal_eval(test.comparators[0])
         if len(named) == len(call.keywords):
-            return CallTest(function, arguments, named, expected, native)
+            return CallTest(function, arguments, named, expected, text)
     except (ValueError, TypeError, values.NotPlain):
         pass
     return None

@@ -39,9 +39,9 @@ call, expected ``0.3``                ``0.1 + 0.2``           fail    fail    fa
 
 Text: white space at the ends of lines, trailing blank lines and CRLF do not count; integers and words must be the same
 characters (but for an integer's sign and leading zeros), and where the expected token is a decimal number, the
-program's must be a number within 1e-6, relative or absolute; a number beyond a float's range is compared exactly by its digits.
-``strict`` wants the tokens on the same lines, ``tokens`` in the same order. Calls: Python's ``==``, in ``official``
-with tuples as lists and the value wrapped in a list or not.
+program's must be a number within 1e-6, relative or absolute; a number beyond a float's range is compared exactly by
+its digits. ``strict`` wants the tokens on the same lines, ``tokens`` in the same order. Calls: Python's ``==``, in
+``official`` with tuples as lists and the value wrapped in a list or not.
 """
 
 from __future__ import annotations

@@ -77,7 +77,6 @@ class Depth:
     """The recursion limit as the program sees it, and how deep it runs in frames that are not its own."""
 
     limit = getrecursionlimit()
-    top = 0  # how far ``deepest`` comes where the code of a script calls it
     extra = 0  # what the limit is raised by just now
     per_exec = 0  # what exec takes beside the frame of its code
     per_call = 0
@@ -97,12 +96,18 @@ def see_recursion_limit() -> None:
     get_limit.__name__, set_limit.__name__ = "getrecursionlimit", "setrecursionlimit"
 
 
-def _go_under(extra: int) -> None:
-    """Raise the limit by the frames above the caller, and so many."""
-    frame = sys._getframe(1)
+def _frames_above() -> int:
+    """Return how many frames stand above the caller's caller."""
+    frame, count = sys._getframe(2), 0
     while frame.f_back is not None:
         frame = frame.f_back
-        extra += 1
+        count += 1
+    return count
+
+
+def _go_under(extra: int) -> None:
+    """Raise the limit by the frames above the caller, and so many."""
+    extra += _frames_above()
     if extra != Depth.extra:
         Depth.extra = extra
         try:
@@ -131,14 +136,22 @@ def deepest(depth: int) -> int:
         return depth
 
 
-def measure_depth() -> None:
-    """Find out what ``exec`` and a call take of the recursion limit beside the frames that can be counted."""
+def _at_top() -> int:
+    """Return how far ``deepest`` comes where the code of a script calls it: there is one frame above it then."""
+    Depth.extra = 0
+    setrecursionlimit(Depth.limit)
+    return deepest(0) + 1 + _frames_above()
+
+
+def measure_depth() -> tuple[int, int]:
+    """Return what ``exec`` and a call take of the recursion limit beside the frames that can be counted."""
     for _ in range(20):  # until the interpreter has specialised the calls, which changes what they take
         Depth.per_exec = Depth.per_call = 0
+        top = _at_top()
         names: dict[str, Any] = {"deepest": deepest}
         execute(compile("found = deepest(0)", "<depth>", "exec"), names)
-        Depth.per_exec = Depth.top - names["found"]
-        Depth.per_call = Depth.top - call(deepest, 0)
+        Depth.per_exec, Depth.per_call = top - names["found"], top - call(deepest, 0)
+    return Depth.per_exec, Depth.per_call
 
 
 def program_path(name: str) -> str:

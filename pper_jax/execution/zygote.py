@@ -27,8 +27,9 @@ import select
 import site
 import sys
 from array import array
+from collections.abc import Callable
 from types import CodeType, ModuleType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from pper_jax.execution import sandbox
 from pper_jax.execution.wire import END, NEWS
@@ -66,9 +67,8 @@ def main() -> None:
         importlib.import_module(name)
     _load_privately(PRIVATE)
     inside = sys.modules["pper_jax.execution.inside"]
-    inside.Depth.top = inside.deepest(0) + 1  # this function is called by the code of a module, as a script's are
+    inside.Depth.per_exec, inside.Depth.per_call = _aside(inside.measure_depth)
     inside.see_recursion_limit()
-    inside.measure_depth()
     for add_builtins in (site.setquit, site.setcopyright, site.sethelper):
         add_builtins()
     sys.argv[:] = [""]
@@ -91,28 +91,38 @@ def _load_privately(names: tuple[str, ...]) -> None:
 
 
 def _compiled(names: tuple[str, ...]) -> list[CodeType]:
-    """Return the code of modules of this package, compiled in a process of its own.
+    """Return the code of modules of this package."""
 
-    Compiling takes memory that the process never gives back, and every child would have to be given its share of it.
+    def compile_all() -> list[CodeType]:
+        codes = []
+        for name in names:
+            path = f"{os.path.dirname(__file__)}/{name}.py"
+            with open(path, "rb") as file:
+                codes.append(compile(file.read(), path, "exec", dont_inherit=True, optimize=2))
+        return codes
+
+    return list(_aside(compile_all))
+
+
+def _aside(work: Callable[[], Any]) -> Any:
+    """Return what a function returns that runs in a process of its own.
+
+    What it takes of memory, and how it leaves that, would be the share of every child.
     """
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
-            folder = os.path.dirname(__file__)
             with open(writer, "wb") as pipe:
-                for name in names:
-                    with open(f"{folder}/{name}.py", "rb") as file:
-                        source = file.read()
-                    marshal.dump(compile(source, f"{folder}/{name}.py", "exec", dont_inherit=True, optimize=2), pipe)
+                marshal.dump(work(), pipe)
             os._exit(0)
         finally:
             os._exit(1)
     os.close(writer)
     with open(reader, "rb") as pipe:
-        codes = [marshal.load(pipe) for _ in names]
+        found = marshal.load(pipe)
     os.waitpid(pid, 0)
-    return codes
+    return found
 
 
 # The C library's fork, without what Python does around its own: there is one thread, so no lock needs making again, and
