@@ -181,7 +181,7 @@ def table(result: dict[str, Any]) -> str:
         cells = [f"{name:<18}", f"{lane['programs_s']:11.1f}", f"{lane['cpu_ms']:8.2f}"]
         for ours in compared:
             times = result["times_faster"][ours].get(name)
-            cells.append(f"{'':16}" if times is None else f"{times:14.1f} x")
+            cells.append(f"{'':16}" if times is None else f"{times:14.2f} x")
         lines.append(" ".join(cells).rstrip())
     lines += [f"{name} is left out: {why}" for name, why in result["missing"].items()]
     if not result["same_verdicts"]:
