@@ -58,6 +58,8 @@ class Options:
             require_positive(name, getattr(self, name), whole=True)
         for workers in self.workers:
             require_positive("workers", workers, whole=True)
+        if self.against is not None and not Path(self.against, "pper_jax", "execution").is_dir():
+            raise UserError(f"{self.against} is no checkout of this project: it has no folder pper_jax/execution.")
 
 
 class LaneProcess:

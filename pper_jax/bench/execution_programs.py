@@ -11,6 +11,8 @@ import random
 from pathlib import Path
 from typing import Any
 
+from pper_jax.errors import UserError
+
 TESTS = 6
 TEMPLATES = (
     "def f(xs):\n    total = 0\n    for x in xs:\n        if x % {a} == 0:\n            total += x * {b}\n"
@@ -100,8 +102,11 @@ def reference_programs(file: str) -> list[dict[str, Any]]:
     """Return the references of a tasks file with their tests, for our own pool."""
     from pper_jax.tasks import read_tasks
 
-    return [
+    rows = [
         {"program": task.reference, "tests": dict(task.tests), "entry_point": task.entry_point}
         for task in read_tasks(Path(file))
         if task.reference is not None
     ]
+    if not rows:
+        raise UserError(f"{file} holds no task with a reference: there is nothing to race with.")
+    return rows

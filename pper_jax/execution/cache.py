@@ -25,6 +25,7 @@ from typing import Any
 
 from pper_jax.errors import UserError
 from pper_jax.execution import values, wire
+from pper_jax.execution.library import NotPlain
 from pper_jax.execution.limits import Limits
 from pper_jax.execution.spawn import packages
 from pper_jax.execution.verdict import STATUSES, Job, TestResult, Verdict
@@ -132,5 +133,5 @@ def plain_tests(tests: Mapping[str, Any]) -> Any:
     """Return a task's tests as they go over the wire; raise UserError where they hold more than plain data."""
     try:
         return values.encode({key: tests[key] for key in tests})
-    except values.NotPlain as error:
+    except NotPlain as error:
         raise UserError(f"the tests hold {error}: use numbers, text, lists and objects.") from None

@@ -28,8 +28,8 @@ from inspect import CO_OPTIMIZED
 from types import CodeType
 from typing import Any
 
-from pper_jax.execution import values
 from pper_jax.execution.compare import answers_match, results_match
+from pper_jax.execution.library import NotPlain
 from pper_jax.execution.server import ChildLost, ZygoteLost
 from pper_jax.execution.session import TESTS, HarnessFault, Session, packed_call
 
@@ -298,7 +298,7 @@ def as_call(text: str, tree: ast.Module, own: set[str], entry_point: str | None)
         expected = ast.literal_eval(test.comparators[0])
         if len(named) == len(call.keywords):
             return CallTest(function, arguments, named, expected, text)
-    except (ValueError, TypeError, values.NotPlain):
+    except (ValueError, TypeError, NotPlain):
         pass
     return None
 

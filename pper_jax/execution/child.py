@@ -30,6 +30,7 @@ from typing import Any, NoReturn
 
 from pper_jax.execution import heap as heaps
 from pper_jax.execution import inside, script, standins, tame, values
+from pper_jax.execution.library import Malformed
 from pper_jax.execution.values import TooDeep
 from pper_jax.execution.wire import HELLO, Frames, frame, pack, read_message, to_json, write_all
 
@@ -107,7 +108,7 @@ class Plain:
 
     def referred(self, number: Any) -> Any:
         """Nothing is referred to."""
-        raise values.Malformed("no object")
+        raise Malformed("no object")
 
 
 PLAIN = Plain()

@@ -16,19 +16,14 @@ from collections.abc import Callable, Iterable
 from sys import getrefcount
 from typing import Any
 
+from pper_jax.execution.library import MUTABLE, Malformed, NotPlain, mutable_tag
+from pper_jax.execution.mutable import contents, empty, fill
 from pper_jax.execution.values import (
     MAX_DEPTH,
-    MUTABLE,
-    Malformed,
-    NotPlain,
     TooDeep,
     as_data,
-    contents,
     decode,
-    empty,
     encode,
-    fill,
-    mutable_tag,
 )
 from pper_jax.execution.wire import to_json
 
@@ -123,11 +118,14 @@ class Heap:
 
     def _write(self, number: int, written: list[str]) -> None:
         tag = self.tags[number]
-        text = to_json(contents(self.objects[number], tag, self))
+        text = to_json(contents(self.objects[number], tag, self._inner))
         if self.known.get(number) != text:
             self.known[number] = text
             self.written += len(text)
             written.append(f'[{number},"{tag}",{text}]')
+
+    def _inner(self, item: Any) -> Any:
+        return encode(item, self, 1)
 
     def apply(self, entries: Iterable[Entry]) -> list[int]:
         """Take in a message's entries; return the numbers that were new. Raises Malformed."""

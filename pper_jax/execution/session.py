@@ -16,15 +16,15 @@ from typing import Any
 
 from pper_jax.execution import standins, values, wire
 from pper_jax.execution.heap import Heap
+from pper_jax.execution.library import LIBRARY, Malformed, NotPlain, data_base
 from pper_jax.execution.limits import MEBIBYTE, Limits
 from pper_jax.execution.server import Child, ChildLost, Deadline, ForkServer
-from pper_jax.execution.values import Malformed, NotPlain
 
 SEND_AHEAD_BYTES = 1 << 15  # well within a socket's buffer: neither side may wait for the other to read
 OUT_OF_MEMORY = 71  # what a child exits with that cannot say more
 FULL = 0.75  # of its memory limit: a process that dies this full died of it
 TESTS = "tests"  # the module that the code of tests believes it is
-USED = values.LIBRARY | {TESTS, "random", "unittest.mock", "_io"}  # modules of classes whose public names may be used
+USED = LIBRARY | {TESTS, "random", "unittest.mock", "_io"}  # modules of classes whose public names may be used
 KEPT = (ModuleType, CodeType, FrameType, TracebackType, type(threading.Lock()), type(threading.RLock()))  # never lent
 TOLD = ("__name__", "__doc__", "__qualname__", "__module__", "__annotations__")  # of functions and classes
 FUNCTION = "types:FunctionType"
@@ -201,7 +201,7 @@ class Session:
         """Return how an object of the test is introduced to the program (see ``heap``)."""
         if isinstance(value, standins.StandIn | standins.StandInType):
             raise NotPlain(f"a test hands over a {kind.__name__} of another program")
-        if values.data_base(kind) is not None and kind.__module__ != TESTS:
+        if data_base(kind) is not None and kind.__module__ != TESTS:
             return None
         if isinstance(value, KEPT) or (isinstance(value, io.IOBase) and not isinstance(value, LENT)):
             raise NotPlain(f"a test hands over a {kind.__name__}, which cannot enter the sandbox")

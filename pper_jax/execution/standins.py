@@ -17,16 +17,8 @@ from collections.abc import Callable
 from math import ceil, floor, trunc
 from typing import Any, Protocol
 
-from pper_jax.execution.values import (
-    Malformed,
-    as_base,
-    data_base,
-    encode,
-    make_exception,
-    mutable_tag,
-    reference,
-    resolve,
-)
+from pper_jax.execution.library import Malformed, data_base, mutable_tag, reference, resolve
+from pper_jax.execution.values import as_base, encode, make_exception
 
 COMPARISONS = ("__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__")
 BINARY = ["add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and", "or", "xor", "lshift", "rshift"]

@@ -16,75 +16,30 @@ Both sides load this module; what the sandbox has not imported itself is not imp
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from gc import get_referents
 from importlib import import_module
-from math import prod
 from typing import Any, Protocol
 
+from pper_jax.execution.library import (
+    DATA,
+    MUTABLE,
+    Malformed,
+    NotPlain,
+    full_name,
+    reference,
+    resolve,
+)
+from pper_jax.execution.mutable import EMPTY, SAFE_INT, contents, dtype, empty, fill, is_json
 from pper_jax.execution.wire import unpack
 
 MAX_DEPTH = 100
-SAFE_INT = 1 << 53
-DATA = (int, float, complex, str, bytes, list, tuple, dict, set, frozenset, bytearray)  # bases whose value crosses
-# Modules whose classes may be named: value types, abstract classes and exceptions. No class among them does anything
-# to files or processes when it is called.
-LIBRARY = frozenset(
-    "builtins collections collections.abc types typing numbers datetime decimal fractions enum uuid pathlib array re "
-    "json.decoder queue _queue statistics struct zlib binascii errno asyncio.exceptions asyncio.queues "
-    "concurrent.futures._base copy configparser csv _csv dataclasses contextlib ipaddress zoneinfo._common "
-    "unicodedata abc itertools functools operator string heapq math graphlib urllib.error http".split()
-)
-UNNAMED = {  # classes of the interpreter that say they are builtins and are not
-    "function": "FunctionType",
-    "generator": "GeneratorType",
-    "coroutine": "CoroutineType",
-    "async_generator": "AsyncGeneratorType",
-    "method": "MethodType",
-    "builtin_function_or_method": "BuiltinFunctionType",
-    "module": "ModuleType",
-    "mappingproxy": "MappingProxyType",
-    "code": "CodeType",
-    "NoneType": "NoneType",
-}
-MUTABLE = {
-    "builtins.list": "l",
-    "builtins.dict": "d",
-    "builtins.set": "s",
-    "builtins.bytearray": "B",
-    "collections.deque": "dq",
-    "collections.Counter": "C",
-    "collections.OrderedDict": "O",
-    "collections.defaultdict": "dd",
-    "array.array": "a",
-    "collections.ChainMap": "CM",
-    "collections.UserDict": "UD",
-    "collections.UserList": "UL",
-    "types.SimpleNamespace": "SN",
-    "numpy.ndarray": "np",
-}
-
-
 PATHS = ("PosixPath", "PurePosixPath", "PureWindowsPath")
 ADDRESSES = ("IPv4Address", "IPv6Address", "IPv4Network", "IPv6Network", "IPv4Interface", "IPv6Interface")
-# Modules of which only exceptions may be named.
-RAISING = frozenset(
-    "subprocess socket shutil pickle _pickle sqlite3 tarfile zipfile argparse getopt xml.etree.ElementTree lzma bz2 "
-    "ssl http.client select signal unittest.case urllib.error email.errors tomllib tempfile inspect".split()
-)
-
-
-class NotPlain(Exception):
-    """A value that cannot be written as data."""
 
 
 class TooDeep(NotPlain):
     """Data nested so deeply that it has to be written flat (see ``heap``)."""
-
-
-class Malformed(ValueError):
-    """JSON that is no value."""
 
 
 class Side(Protocol):
@@ -120,7 +75,7 @@ def encode(value: Any, side: Side | None = None, depth: int = 0) -> Any:
         return {"t": [encode(item, side, depth) for item in value]}
     if side is None or not side.shares:
         if kind is list:
-            return value if _is_json(value) else [encode(item, side, depth) for item in value]
+            return value if is_json(value) else [encode(item, side, depth) for item in value]
         if kind is dict:
             return {"d": [[encode(key, side, depth), encode(item, side, depth)] for key, item in value.items()]}
         if kind is set:
@@ -132,43 +87,12 @@ def encode(value: Any, side: Side | None = None, depth: int = 0) -> Any:
     return _encode_rare(value, kind, side, depth)
 
 
-def _is_json(items: list[Any]) -> bool:
-    """Whether a list stands for itself: only small integers, or only strings. Long lists are worth the look."""
-    kinds = set(map(type, items))
-    if kinds == {int}:
-        return min(items) > -SAFE_INT and max(items) < SAFE_INT
-    return kinds == {str}
-
-
-def full_name(kind: type) -> str:
-    """Return a class's module and name; nothing that a program's metaclass could make of them."""
-    return ".".join(_names(kind))
-
-
-def _names(kind: type) -> tuple[str, str]:
-    module, name = type.__dict__["__module__"].__get__(kind), type.__dict__["__qualname__"].__get__(kind)
-    return (module if type(module) is str else ""), name
-
-
-def mutable_tag(kind: type) -> str | None:
-    """Return the tag of a class of the library whose instances can be changed in place."""
-    return MUTABLE.get(full_name(kind))
-
-
-def data_base(kind: type) -> type | None:
-    """Return the first class among a class and its bases whose instances are data; None where there is none."""
-    for base in type.__dict__["__mro__"].__get__(kind):
-        if base in DATA or (mutable_tag(base) is not None and reference(base) is not None):
-            return base
-    return None
-
-
 def _encode_rare(value: Any, kind: type, side: Side | None, depth: int) -> Any:
     name = full_name(kind)
     if name in MUTABLE:
         if side is not None and side.shares:
             return side.refer(value, kind)
-        return {MUTABLE[name]: contents(value, MUTABLE[name], side, depth)}
+        return {MUTABLE[name]: contents(value, MUTABLE[name], lambda item: encode(item, side, depth))}
     write = WRITE.get(name) or _writer(value, kind, name)
     if write is not None:
         try:
@@ -288,30 +212,6 @@ WRITE: dict[str, Callable[[Any, Callable[[Any], Any]], Any]] = {
 }
 
 
-def reference(kind: Any) -> str | None:
-    """Return ``module:name`` of a class of the library, None for any other object."""
-    if not isinstance(kind, type):
-        return None
-    module, name = _names(kind)
-    if module == "builtins" and name in UNNAMED:
-        module, name = "types", UNNAMED[name]
-    if "." in name or not (module in LIBRARY or (module in RAISING and issubclass(kind, BaseException))):
-        return None
-    found = sys.modules.get(module)
-    return f"{module}:{name}" if found is not None and vars(found).get(name) is kind else None
-
-
-def resolve(text: str) -> Any:
-    """Return the class that ``reference`` named; raise Malformed for anything else."""
-    module, _, name = text.partition(":")
-    if module not in LIBRARY and module not in RAISING:
-        raise Malformed(f"no library of values: {module[:40]!r}")
-    found = vars(import_module(module)).get(name)
-    if not isinstance(found, type) or (module in RAISING and not issubclass(found, BaseException)):
-        raise Malformed(f"no class: {text[:40]!r}")
-    return found
-
-
 def parse(text: str) -> Any:
     """Return JSON that this side wrote itself."""
     return unpack(text.encode("ascii"))
@@ -418,13 +318,7 @@ def _read_record(body: list[Any], dec: Callable[[Any], Any]) -> Any:
 
 
 def _read_scalar(body: list[Any], dec: Callable[[Any], Any]) -> Any:
-    return _numpy().frombuffer(bytes.fromhex(body[1]), dtype=_dtype(body[0]))[0]
-
-
-def _dtype(text: str) -> Any:
-    if not isinstance(text, str) or len(text) > 24 or text[1:2] not in "biufcmMSUO":
-        raise Malformed("no dtype")
-    return _numpy().dtype(text)
+    return _numpy().frombuffer(bytes.fromhex(body[1]), dtype=dtype(body[0]))[0]
 
 
 def _read_view(body: list[Any], dec: Callable[[Any], Any]) -> Any:
@@ -469,125 +363,3 @@ READ: dict[str, Callable[[Any, Callable[[Any], Any]], Any]] = {
     "in": lambda b, d: d(b)[0],
     "r": lambda b, d: Opaque(("" + b)[:80]),
 }
-
-
-def base_class(tag: str) -> Any:
-    """Return the class whose instances a tag of MUTABLE is for."""
-    module, _, name = next(name for name, own in MUTABLE.items() if own == tag).rpartition(".")
-    return getattr(import_module(module), name)
-
-
-def contents(value: Any, tag: str, side: Side | None, depth: int = 1) -> Any:
-    """Return what is in an object that can be changed in place, as JSON; ``fill`` is its counterpart.
-
-    No method of a subclass is asked.
-    """
-
-    def enc(item: Any) -> Any:
-        return encode(item, side, depth)
-
-    if tag == "l":
-        value = list.__getitem__(value, slice(None))
-        return value if _is_json(value) else [encode(item, side, depth) for item in value]
-    if tag in ("d", "C"):
-        return [[enc(key), enc(item)] for key, item in dict.items(value)]
-    if tag == "s":
-        return [enc(item) for item in set.__iter__(value)]
-    if tag == "B":
-        return bytearray.hex(value)
-    kind = base_class(tag)
-    if tag == "O":
-        return [[enc(key), enc(item)] for key, item in kind.items(value)]
-    if tag == "dq":
-        return [kind.maxlen.__get__(value), [enc(item) for item in kind.__iter__(value)]]
-    if tag == "dd":
-        factory = kind.default_factory.__get__(value)
-        return [enc(factory), [[enc(key), enc(item)] for key, item in dict.items(value)]]
-    if tag == "a":
-        return [kind.typecode.__get__(value), [enc(item) for item in kind.tolist(value)]]
-    if tag == "CM":
-        return [enc(item) for item in value.maps]
-    if tag == "SN":
-        return [[name, enc(item)] for name, item in vars(value).items()]
-    if tag in ("UD", "UL"):
-        return enc(value.data)
-    if value.dtype.kind == "O":
-        return ["|O", list(value.shape), [enc(item) for item in value.ravel().tolist()]]
-    if value.dtype.kind not in "biufcmMSU":
-        raise NotPlain(f"an array of {value.dtype} is no plain data")
-    return [value.dtype.str, list(value.shape), value.tobytes().hex()]
-
-
-def _empty_array(body: list[Any]) -> Any:
-    if not all(type(size) is int and size >= 0 for size in body[1]):
-        raise Malformed("no shape")
-    if body[0] != "|O" and len(body[2]) != 2 * _dtype(body[0]).itemsize * prod(body[1]):
-        raise Malformed("no array of this size")
-    return _numpy().empty(body[1], dtype=_dtype(body[0]))
-
-
-EMPTY: dict[str, Callable[[Any], Any]] = {
-    "l": lambda b: [],
-    "d": lambda b: {},
-    "s": lambda b: set(),
-    "B": lambda b: bytearray(),
-    "dq": lambda b: import_module("collections").deque((), b[0]),
-    "C": lambda b: import_module("collections").Counter(),
-    "O": lambda b: import_module("collections").OrderedDict(),
-    "dd": lambda b: import_module("collections").defaultdict(),
-    "a": lambda b: import_module("array").array(b[0]),
-    "CM": lambda b: import_module("collections").ChainMap(),
-    "UD": lambda b: import_module("collections").UserDict(),
-    "UL": lambda b: import_module("collections").UserList(),
-    "SN": lambda b: import_module("types").SimpleNamespace(),
-    "np": _empty_array,
-}
-
-
-def empty(tag: str, body: Any) -> Any:
-    """Return an object that ``fill`` gives its contents."""
-    return EMPTY[tag](body)
-
-
-def fill(value: Any, tag: str, body: Any, dec: Callable[[Any], Any]) -> None:
-    """Give an object these contents in the place of its own, keeping its identity; no method of a subclass is asked."""
-    kind = base_class(tag)
-    if tag == "l":
-        list.__setitem__(value, slice(None), [dec(item) for item in body])
-    elif tag in ("d", "O", "C", "dd"):
-        if tag == "dd":
-            value.default_factory, body = dec(body[0]), body[1]
-        pairs = [(dec(key), dec(item)) for key, item in body]
-        kind.clear(value)
-        for key, item in pairs:
-            kind.__setitem__(value, key, item)
-    elif tag == "s":
-        items = [dec(item) for item in body]
-        set.clear(value)
-        set.update(value, items)
-    elif tag == "B":
-        bytearray.__setitem__(value, slice(None), bytes.fromhex(body))
-    elif tag == "dq":
-        items = [dec(item) for item in body[1]]
-        kind.clear(value)
-        kind.extend(value, items)
-    elif tag == "a":
-        kind.__setitem__(value, slice(None), kind(body[0], [dec(item) for item in body[1]]))
-    elif tag == "CM":
-        value.maps = [dec(item) for item in body]
-    elif tag == "SN":
-        attributes = {"" + name: dec(item) for name, item in body}
-        vars(value).clear()
-        vars(value).update(attributes)
-    elif tag in ("UD", "UL"):
-        value.data = dec(body)
-    else:
-        _fill_array(value, body, dec)
-
-
-def _fill_array(value: Any, body: list[Any], dec: Callable[[Any], Any]) -> None:
-    if value.dtype.kind == "O":
-        value.reshape(-1)[:] = [dec(item) for item in body[2]]
-        return
-    given = _numpy().frombuffer(bytes.fromhex(body[2]), dtype=value.dtype)
-    value[...] = given.reshape(value.shape)

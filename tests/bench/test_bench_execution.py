@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -82,6 +83,22 @@ def test_a_small_race_from_the_command_line(tmp_path, capsys):
     assert {lane["passed"] for race in result["races"] for lane in race["lanes"].values()} <= set(range(8, 11))
 
 
+def test_a_race_with_another_checkout_and_over_references(tmp_path, capsys):
+    root = str(Path(__file__).parents[2])
+    task = {"task_id": "a/1", "prompt": "", "source": "a", "stop": [], "reference": "def f(x): return x + 1"}
+    task |= {"entry_point": "f", "tests": {"kind": "check", "code": "def check(c):\n    assert c(1) == 2"}}
+    (tmp_path / "tasks.jsonl").write_text(json.dumps(task) + "\n")
+    common = ["bench", "execution", "--workers", "1", "--rounds", "1", "--harnesses", "pper program", "--against", root]
+    assert main([*common, "--kinds", "literal,check", "--programs", "5"]) == 0
+    assert main([*common, "--tasks", str(tmp_path / "tasks.jsonl")]) == 0
+    shown = capsys.readouterr().out
+    assert len(re.findall(r"^against program", shown, re.MULTILINE)) == 3
+    assert "references of tasks.jsonl, 1 worker: 1 programs" in shown
+    (tmp_path / "none.jsonl").write_text(json.dumps({k: v for k, v in task.items() if k != "reference"}) + "\n")
+    assert main([*common, "--tasks", str(tmp_path / "none.jsonl")]) == 2
+    assert "no task with a reference" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_all_harnesses_that_are_here_agree():
     shown = []
@@ -95,8 +112,9 @@ def test_all_harnesses_that_are_here_agree():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"kinds": ("check",)}, "'check' is no kind"),
+        ({"kinds": ("unit",)}, "'unit' is no kind"),
         ({"lanes": ("docker",)}, "'docker' is no harness"),
+        ({"against": "/nowhere"}, "/nowhere is no checkout of this project"),
         ({"programs": 0}, "programs is 0"),
         ({"workers": (1, 0)}, "workers is 0"),
     ],

@@ -23,9 +23,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pper_jax.execution import standins, values, wire
+from pper_jax.execution import library, mutable, standins, values, wire
 from pper_jax.execution.heap import Heap
-from pper_jax.execution.values import Malformed, NotPlain
+from pper_jax.execution.library import Malformed, NotPlain
 
 Point = namedtuple("Point", "x y")
 ZONES = st.sampled_from([None, UTC, timezone(timedelta(hours=-3, minutes=-30), "N"), ZoneInfo("Europe/Berlin")])
@@ -147,7 +147,7 @@ def isomorphic(a: Any, b: Any, same: bool = False) -> bool:
     todo = [(a, b)]
     while todo:
         a, b = todo.pop()
-        if values.mutable_tag(type(a)) is not None:
+        if library.mutable_tag(type(a)) is not None:
             known = id(a) in there
             if (there.setdefault(id(a), id(b)), back.setdefault(id(b), id(a))) != (id(b), id(a)) or (
                 same and a is not b
@@ -190,7 +190,7 @@ def test_isomorphic_tells_values_apart(a: Any, b: Any) -> None:
 
 def lend(value: Any, kind: type) -> None:
     """As both sides do where only data can pass: an instance of a subclass of a data type goes as that type."""
-    if values.data_base(kind) is None:
+    if library.data_base(kind) is None:
         raise NotPlain("no data")
 
 
@@ -427,7 +427,7 @@ def test_the_caller_s_own_references_do_not_hold() -> None:
 
 # ---- what no value is
 
-TAGS = [*values.READ, *values.EMPTY, "@"]
+TAGS = [*values.READ, *mutable.EMPTY, "@"]
 NAMES = [
     "builtins:int",
     "builtins:eval",
@@ -456,7 +456,7 @@ def test_decoding_anything_gives_a_value_or_malformed(tag: str, data: Any) -> No
 
 @settings(deadline=None, max_examples=200, derandomize=True)
 @given(
-    st.lists(st.tuples(st.integers(0, 3), st.sampled_from([*values.EMPTY, "ref", "sub", "class"]), DATA), max_size=4)
+    st.lists(st.tuples(st.integers(0, 3), st.sampled_from([*mutable.EMPTY, "ref", "sub", "class"]), DATA), max_size=4)
 )
 def test_any_entries_are_taken_in_or_malformed(entries: list[Any]) -> None:
     peer = types.SimpleNamespace()
