@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -118,3 +119,27 @@ def test_a_lesser_machine_is_refused_on_demand_and_described_by_doctor(
     assert "NOT strong" in text
     for name in ("seccomp", "landlock"):
         assert f"missing layer {name}: {LAYERS[name]}" in text
+
+
+@pytest.mark.parametrize(("options", "status"), [([], "pass"), (["--output-mb", "1"], "output_limit")])
+def test_how_much_a_program_may_say(tmp_path: Path, options: list[str], status: str) -> None:
+    tests = {"kind": "check", "code": "def check(c):\n    assert len(c(1)) == 3 * 10**6"}
+    task = {"task_id": "t/1", "prompt": "", "entry_point": "f", "tests": tests}
+    answer = {"task_id": "t/1", "completion": "def f(x): return 'a' * (3 * 10**6)"}
+    assert main([*arguments(tmp_path, task, answer), *options]) == 0
+    assert [row["status"] for row in rows(tmp_path)] == [status]
+
+
+@pytest.mark.parametrize(("seconds", "status"), [("20", "pass"), ("0.3", "timeout")])
+def test_how_long_the_code_of_a_test_may_take(tmp_path: Path, seconds: str, status: str) -> None:
+    spin = "import time\nend = time.process_time() + 1.0\nwhile time.process_time() < end: pass\nassert [f(1)] == [2]"
+    task = TASK | {"tests": {"kind": "asserts", "asserts": [spin]}}
+    assert main([*arguments(tmp_path, task, RIGHT), "--trusted-timeout", seconds]) == 0
+    assert [row["status"] for row in rows(tmp_path)] == [status]
+
+
+@pytest.mark.parametrize("option", [["--trusted-timeout", "0"], ["--trusted-timeout", "nan"], ["--output-mb", "0"]])
+def test_wrong_limits_are_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str], option: list[str]) -> None:
+    with contextlib.suppress(SystemExit):
+        assert main([*arguments(tmp_path, TASK, RIGHT), *option]) == 2
+    assert "Traceback" not in capsys.readouterr().err

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+import select
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from pper_jax.errors import UserError
-from pper_jax.execution import Job, Limits, TestPool
-from pper_jax.execution.limits import backstop
+from pper_jax.execution import Job, Limits, TestPool, TestResult, Ticket, Verdict
+from pper_jax.execution.cache import plain_tests
+from pper_jax.execution.limits import BUSY, backstop
+from pper_jax.execution.server import Child, ChildLost, Deadline
+from pper_jax.execution.ticket import Run
 
 SPIN = "import time\ndef f(seconds):\n    while time.process_time() < seconds: pass\n    return 'done'"
 
@@ -103,3 +108,48 @@ def test_the_limits_that_are_not_given_follow_from_those_that_are() -> None:
     for name in ("cpu_s", "wall_s"):
         with pytest.raises(UserError, match=f"limits.{name} is 0"):
             Limits(**{name: 0.0})
+
+
+class Starved:
+    """A child that gets no core: its clock stands, and it waits."""
+
+    def __init__(self, share: float) -> None:
+        self.share, self.start = share, time.monotonic()
+
+    def cpu(self) -> float:
+        return 0.0
+
+    def starved(self) -> float:
+        return self.share * (time.monotonic() - self.start)
+
+
+@pytest.mark.parametrize(
+    ("share", "status", "seconds"),
+    [(0.0, "timeout", 0.1), (0.5, "timeout", 0.2), (1.0, "busy", 0.1 * BUSY)],
+)
+def test_the_wall_clock_stands_still_while_a_program_has_no_core(share: float, status: str, seconds: float) -> None:
+    reader, writer = os.pipe()
+    poll = select.poll()
+    poll.register(reader, select.POLLIN)
+    start = time.monotonic()
+    with pytest.raises(ChildLost) as caught:
+        Deadline(cast(Child, Starved(share)), 1.0, 0.1).wait(poll)
+    assert caught.value.status == status
+    assert 0.8 * seconds < time.monotonic() - start < 2.5 * seconds + 0.2
+    os.close(reader)
+    os.close(writer)
+
+
+def test_a_program_that_the_machine_was_too_busy_for_waits_and_is_tried_once_more() -> None:
+    job = Job("def f(x): return x", call(([1], 1)))
+    busy = Verdict((TestResult("infrastructure", 9.0, "the machine was too busy to run it for 90 s"),))
+    with TestPool(workers=1, cache=False) as pool:
+        ticket = Ticket(pool, job)
+        run = Run(job, pool._packed(job, plain_tests(job.tests)), None, [ticket])
+        pool._finish(run, busy)
+        assert not ticket.done
+        assert ticket.result().status == "pass"  # there is room now
+        again = Run(job, b"", None, [Ticket(pool, job)], put_off=True)
+        waiting = again.tickets[0]
+        pool._finish(again, busy)
+        assert waiting.result().status == "infrastructure"

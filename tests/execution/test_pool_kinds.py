@@ -197,3 +197,39 @@ def test_a_test_that_cannot_be_put_makes_no_failing_program(judge: Callable[...,
 def test_no_tests_is_wrong_use(judge: Callable[..., Verdict]) -> None:
     with pytest.raises(UserError, match="job 0: the list of its tests is empty"):
         judge("", {"kind": "asserts", "asserts": []})
+
+
+LONG_CHAIN = """
+class Node: pass
+def f(x):
+    node = None
+    while True:
+        new = Node()
+        new.next = node
+        node = new
+"""
+SMALL_OBJECTS = "xs = []\nwhile True: xs.append([len(xs)])"
+
+
+@pytest.mark.parametrize(
+    ("program", "tests"),
+    [
+        (SMALL_OBJECTS, stdio(("", ""))),
+        (f"def f(x):\n    {SMALL_OBJECTS.replace(chr(10), chr(10) + '    ')}", call(([1], 1))),
+        (SMALL_OBJECTS, call(([1], 1))),
+        (LONG_CHAIN, {"kind": "check", "code": "def check(c): assert c(1)"}),
+        ("d = {}\nwhile True: d[len(d)] = str(len(d))", stdio(("", ""))),
+    ],
+)  # fmt: skip
+def test_memory_exhausted_by_small_objects_is_memory(program: str, tests: dict[str, Any]) -> None:
+    with TestPool(workers=1, limits=Limits(timeout_s=10.0, memory_mb=256)) as pool:
+        (verdict,) = pool.run([Job(program, tests, "f")])
+    assert verdict.status == "memory", verdict
+
+
+def test_packages_of_this_environment_are_there_on_both_sides(statuses: Statuses) -> None:
+    assert statuses("import importlib.util as u\ndef f(): return u.find_spec('optax') is not None", "assert f()") == [
+        "pass"
+    ]
+    test = "import importlib.util as u\nassert u.find_spec('optax') is not None and [f()] == [True]"
+    assert statuses("def f(): return True", test) == ["pass"]
