@@ -122,8 +122,8 @@ class Names(dict[str, Any]):
 
     def prepare(self, code: CodeType) -> None:
         """Fetch what class bodies read, for they do not ask ``__missing__``."""
-        for name in free_names([code], within_classes=True):
-            if name not in self:
+        for name in class_names(code):
+            if name not in self and not hasattr(builtins, name):
                 with contextlib.suppress(KeyError):
                     self[name] = self[name]
 
@@ -303,13 +303,19 @@ def as_call(text: str, tree: ast.Module, own: set[str], entry_point: str | None)
     return None
 
 
-def free_names(codes: Sequence[CodeType], within_classes: bool = False) -> set[str]:
-    """Return the names that code reads beside locals and builtins; ``within_classes``: those read in class bodies."""
-    found: set[str] = set()
-    everything = list(codes)
-    for code in everything:
-        everything += [constant for constant in code.co_consts if isinstance(constant, CodeType)]
-        if within_classes and (code in codes or code.co_flags & CO_OPTIMIZED):
-            continue
-        found |= {one.argval for one in get_instructions(code) if one.opname in ("LOAD_NAME", "LOAD_GLOBAL")}
-    return {name for name in found if not hasattr(builtins, name)}
+def free_names(codes: Sequence[CodeType]) -> set[str]:
+    """Return the names that code may read beside locals and builtins; attributes are among them."""
+    return {name for code in _all_code(codes) for name in code.co_names if not hasattr(builtins, name)}
+
+
+def class_names(code: CodeType) -> list[str]:
+    """Return the names that class bodies within code read."""
+    bodies = [one for one in _all_code([code]) if one is not code and not one.co_flags & CO_OPTIMIZED]
+    return [one.argval for body in bodies for one in get_instructions(body) if one.opname == "LOAD_NAME"]
+
+
+def _all_code(codes: Sequence[CodeType]) -> list[CodeType]:
+    found = list(codes)
+    for code in found:
+        found += [constant for constant in code.co_consts if isinstance(constant, CodeType)]
+    return found
