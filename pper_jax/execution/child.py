@@ -32,7 +32,7 @@ from pper_jax.execution import heap as heaps
 from pper_jax.execution import inside, script, standins, tame, values
 from pper_jax.execution.library import Malformed
 from pper_jax.execution.values import TooDeep
-from pper_jax.execution.wire import HELLO, Frames, frame, pack, read_message, to_json, write_all
+from pper_jax.execution.wire import HELLO, OUT_OF_MEMORY, Frames, frame, pack, read_message, to_json, write_all
 
 REQUEST_LIMIT = 1 << 28
 WARM_ROUNDS = 20
@@ -165,7 +165,7 @@ class Server:
             return self.finish({"w": told, "x": value}, error) if shared else to_json({"w": told})
         except BaseException as failure:
             if isinstance(failure, MemoryError) or isinstance(error, MemoryError):
-                _exit(inside.OUT_OF_MEMORY)
+                _exit(OUT_OF_MEMORY)
             return to_json({"w": [type(error).__name__, "an exception that cannot be told"]})
 
     # ---- without sharing

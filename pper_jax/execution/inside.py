@@ -11,7 +11,6 @@ from types import FrameType, ModuleType, TracebackType
 from typing import Any
 
 DETAIL_LENGTH = 300
-OUT_OF_MEMORY = 71  # the exit status that says so where nothing more can be said
 SPARE_BYTES = 1 << 20
 spare: list[bytes] = []  # memory kept back: to say that there is none takes some
 setrecursionlimit, getrecursionlimit = sys.setrecursionlimit, sys.getrecursionlimit

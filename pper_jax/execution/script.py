@@ -13,7 +13,7 @@ from posix import open as open_file
 from typing import Any, NoReturn
 
 from pper_jax.execution import inside
-from pper_jax.execution.wire import pack, write_all
+from pper_jax.execution.wire import OUT_OF_MEMORY, pack, write_all
 
 # What a program must name to look at its own file, or to notice how its names end. All else would be work for nothing.
 READS_ITSELF: tuple[str, ...] = ("__file__", "argv", "main.py", "inspect", "linecache", "traceback", "listdir", "walk")
@@ -59,7 +59,7 @@ def run_main(fd: int, source: str, name: str) -> NoReturn:
     try:
         status = end_interpreter(_names(source, SEES_ITS_END)) or status
     except MemoryError:
-        _exit(inside.OUT_OF_MEMORY)
+        _exit(OUT_OF_MEMORY)
     except BaseException as error:
         status, failure = 1, failure or inside.describe(error, path)
     if failure is not None:

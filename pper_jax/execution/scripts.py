@@ -47,7 +47,7 @@ def run_script(server: ForkServer, program: str, stdin: str, limits: Limits) -> 
 def _failure(sock: socket.socket, ended: int, most_mb: int, limits: Limits) -> tuple[str | None, str | None]:
     if ended == 0:
         return None, None
-    if os.WIFSIGNALED(ended) or os.WEXITSTATUS(ended) == 71:
+    if os.WIFSIGNALED(ended) or os.WEXITSTATUS(ended) == wire.OUT_OF_MEMORY:
         return describe_end(ended, most_mb, limits)
     sock.setblocking(False)
     with contextlib.suppress(OSError, wire.Malformed, TypeError, KeyError, AttributeError):

@@ -21,7 +21,6 @@ from pper_jax.execution.limits import MEBIBYTE, Limits
 from pper_jax.execution.server import Child, ChildLost, Deadline, ForkServer
 
 SEND_AHEAD_BYTES = 1 << 15  # well within a socket's buffer: neither side may wait for the other to read
-OUT_OF_MEMORY = 71  # what a child exits with that cannot say more
 FULL = 0.75  # of its memory limit: a process that dies this full died of it
 TESTS = "tests"  # the module that the code of tests believes it is
 USED = LIBRARY | {TESTS, "random", "unittest.mock", "_io"}  # modules of classes whose public names may be used
@@ -337,7 +336,7 @@ def describe_end(status: int, most_mb: int, limits: Limits) -> tuple[str, str]:
         name = Signals(number).name if number in Signals.__members__.values() else f"signal {number}"
         return ("memory" if full else "crash"), f"the process died of {name}" + f", with {most_mb} MiB in use" * full
     code = os.WEXITSTATUS(status)
-    if code == OUT_OF_MEMORY:
+    if code == wire.OUT_OF_MEMORY:
         return "memory", "the process had no memory left"
     return "crash", f"the process ended with exit status {code} before it answered"
 

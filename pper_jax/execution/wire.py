@@ -17,6 +17,7 @@ HEADER = Struct("!I")
 HELLO = b"."  # a child's first byte on its channel
 NEWS = Struct("!IidI")  # number of the child just forked; wait status, CPU seconds, MiB at most of the one before it
 END = Struct("!I")  # the number of the child to end
+OUT_OF_MEMORY = 71  # the exit status of a child that has no memory left to say so
 DIGITS = 640  # the longest number that a message may hold: reading takes time by the square of it
 
 

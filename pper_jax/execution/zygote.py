@@ -32,7 +32,7 @@ from types import CodeType, ModuleType
 from typing import Any, NoReturn
 
 from pper_jax.execution import sandbox
-from pper_jax.execution.wire import END, NEWS
+from pper_jax.execution.wire import END, NEWS, OUT_OF_MEMORY
 
 PRIVATE = (
     "wire",
@@ -48,7 +48,6 @@ PRELOAD = ("bisect", "collections", "copy", "datetime", "functools", "heapq", "i
 PRELOAD_MORE = ("re", "string", "threading", "typing")
 CHANNEL, STDIN, STDOUT = 3, 4, 5  # descriptors of a child; the zygote's own lie beyond
 OWN = 10
-OUT_OF_MEMORY = 71
 SHARED_BY = 24  # programs that may share a child, whose CPU time the kernel adds up
 
 
