@@ -72,10 +72,12 @@ def test_every_program_has_its_right_verdict_while_workers_are_killed(
 
 
 def kilobytes(pid: int) -> int:
-    """Resident memory of a process."""
-    return next(
-        int(line.split()[1]) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if "VmRSS" in line
-    )
+    """Resident memory of a process; 0 where it has just ended."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if "VmRSS" in line), 0)
 
 
 @pytest.mark.slow
@@ -89,7 +91,7 @@ def test_a_hundred_thousand_programs_leave_the_pool_as_it_was(descendants: Calla
                 assert [verdict.status for verdict in pool.run(jobs)] == right
             rate = (10_000 if thousands else 1000) / (time.perf_counter() - start)
             below = descendants(os.getpid())
-            memory = sum(map(kilobytes, [pid for pid in below if Path(f"/proc/{pid}").exists()]))
+            memory = sum(map(kilobytes, below))
             rows.append((thousands * 1000, kilobytes(os.getpid()), memory, len(os.listdir("/proc/self/fd")), rate))
             print(
                 f"{rows[-1][0]:>7} programs  pool {rows[-1][1] / 1024:6.1f} MiB  workers {memory / 1024:6.1f} MiB  "
@@ -98,7 +100,9 @@ def test_a_hundred_thousand_programs_leave_the_pool_as_it_was(descendants: Calla
             )
         processes = len(below)
     first, last = rows[1], rows[-1]
-    assert processes <= 2 * 4  # a worker, its zygote and the process that waits for it, and the child of the moment
+    assert (
+        processes <= 2 * 5
+    )  # watchman and judge, the zygote and the process that waits for it, the child of the moment
     assert last[3] == first[3]
     assert last[1] - first[1] < 8 * 1024
     assert last[2] - first[2] < 32 * 1024  # a child counts with all that it shares, and may just not be there
