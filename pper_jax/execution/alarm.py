@@ -18,7 +18,8 @@ class Alarm:
     """What ends the code of a test that does not come to an end: after so much CPU time, or so long a wait."""
 
     def __init__(self, limits: Limits, journal: Journal) -> None:
-        self.limits, self.journal = limits, journal
+        self.journal = journal
+        self.cpu_s, self.wall_s = limits.trusted_s, limits.test_wall_s + backstop(limits.trusted_s)
         self.armed = self.went_off = False
         self.session: Session | None = None
         self.start_s = self.waited = 0.0
@@ -30,17 +31,14 @@ class Alarm:
         self.session, self.armed, self.went_off = session, True, False
         self.start_s = time.monotonic()
         self.waited = 0.0
-        signal.setitimer(signal.ITIMER_PROF, self.limits.trusted_s, 0.1)
-        signal.setitimer(signal.ITIMER_REAL, self._wall_s(), 0.1)
+        signal.setitimer(signal.ITIMER_PROF, self.cpu_s, 0.1)
+        signal.setitimer(signal.ITIMER_REAL, self.wall_s, 0.1)
 
     def stop(self) -> None:
         """Stop them."""
         self.armed = False
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.setitimer(signal.ITIMER_PROF, 0)
-
-    def _wall_s(self) -> float:
-        return self.limits.test_wall_s + backstop(self.limits.trusted_s)
 
     def _on_cpu(self, number: int, frame: FrameType | None) -> None:
         if self.armed:
@@ -59,6 +57,6 @@ class Alarm:
             self.waited = self.waited or waited
             session = self.session
             busy = waited - self.waited + (session.deadline.stretch() if session is not None else 0.0)
-            if time.monotonic() - self.start_s < self._wall_s() + busy:
+            if time.monotonic() - self.start_s < self.wall_s + busy:
                 return
         self._go_off()

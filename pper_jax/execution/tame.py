@@ -52,10 +52,18 @@ LOADING = ("LOAD_NAME", "LOAD_GLOBAL", "LOAD_FAST", "LOAD_DEREF", "LOAD_CLASSDER
 
 def why_wild(code: CodeType, modules: frozenset[str] = MODULES) -> str | None:
     """Return why a program may not share its process, None if it is tame."""
+    from opcode import opmap  # not before it is needed: what the zygote imports makes every fork slower
+
     look = _Look(modules)
-    for one in _all_code(code):
+    codes = _all_code(code)
+    for one in codes:
         found = WILD_NAMES.intersection(one.co_names)
-        reason = f"it names {min(found)}" if found else look.at(one)
+        if found:
+            return f"it names {min(found)}"
+    if not any(opmap["IMPORT_NAME"] in one.co_code[::2] for one in codes):
+        return None  # all that it can set attributes of is its own
+    for one in codes:
+        reason = look.at(one)
         if reason is not None:
             return reason
     if None in look.stores or look.stores & (look.imported | set(look.modules)):

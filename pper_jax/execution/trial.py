@@ -148,7 +148,7 @@ class Trial:
         journal, alarm = self.worker.journal, self.worker.alarm
         outcome: Outcome
         try:
-            journal.enter(place, self.limits)
+            journal.enter(place)
             alarm.start(session)
             outcome = step()
         except ChildLost as lost:

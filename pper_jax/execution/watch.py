@@ -16,7 +16,9 @@ from typing import NoReturn
 from pper_jax.execution import sandbox
 from pper_jax.execution.limits import Limits
 
-STATE = Struct("=qqddd")  # bytes of the job, place of the test under way or -1, its start, CPU and wall-clock ends
+SIZE = Struct("=q")  # bytes of the job
+TEST = Struct("=qddd")  # place of the test under way or -1, its start, its CPU and wall-clock ends
+PLACE = Struct("=q")
 LOOK_S = 0.5
 GRACE_S = 1.0  # beyond the judge's own alarm
 FAULTS = (signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT)
@@ -35,7 +37,8 @@ class Blame:
 class Journal:
     """What the judge writes down for the watchman: the job in hand, and the test whose code runs at the moment."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits) -> None:
+        self.cpu_s, self.wall_s = limits.trusted_s + GRACE_S, limits.silence_s + GRACE_S
         self.page = mmap.mmap(-1, mmap.PAGESIZE)
         self.file = os.memfd_create("job")
         self.leave()
@@ -46,27 +49,26 @@ class Journal:
         view, written = memoryview(job), 0
         while written < len(job):
             written += os.pwrite(self.file, view[written:], written)
-        STATE.pack_into(self.page, 0, len(job), -1, 0.0, 0.0, 0.0)
+        SIZE.pack_into(self.page, 0, len(job))
+        self.leave()
 
-    def enter(self, place: int, limits: Limits) -> None:
+    def enter(self, place: int) -> None:
         """Note the test whose code is to run now, and until when."""
         now = time.monotonic()
-        cpu_end = time.process_time() + limits.trusted_s + GRACE_S
-        wall_end = now + limits.silence_s + GRACE_S
-        STATE.pack_into(self.page, 0, STATE.unpack_from(self.page)[0], place, now, cpu_end, wall_end)
+        TEST.pack_into(self.page, SIZE.size, place, now, time.process_time() + self.cpu_s, now + self.wall_s)
 
     def hurry(self) -> None:
         """Note that the test under way has to end now."""
-        size, place, start, cpu_end, _ = STATE.unpack_from(self.page)
-        STATE.pack_into(self.page, 0, size, place, start, cpu_end, time.monotonic() + GRACE_S)
+        place, start, cpu_end, _ = TEST.unpack_from(self.page, SIZE.size)
+        TEST.pack_into(self.page, SIZE.size, place, start, cpu_end, time.monotonic() + GRACE_S)
 
     def leave(self) -> None:
         """Note that no test's code runs."""
-        STATE.pack_into(self.page, 0, STATE.unpack_from(self.page)[0], -1, 0.0, 0.0, 0.0)
+        PLACE.pack_into(self.page, SIZE.size, -1)
 
     def job(self) -> bytes:
         """Return the job in hand."""
-        size = STATE.unpack_from(self.page)[0]
+        (size,) = SIZE.unpack_from(self.page)
         parts: list[bytes] = []
         while sum(map(len, parts)) < size:
             parts.append(os.pread(self.file, size, sum(map(len, parts))))
@@ -74,7 +76,7 @@ class Journal:
 
     def late(self, clock: int) -> bool:
         """Whether the test under way has outlasted the judge's own alarm; ``clock``: of the judge's CPU time."""
-        _, place, _, cpu_end, wall_end = STATE.unpack_from(self.page)
+        place, _, cpu_end, wall_end = TEST.unpack_from(self.page, SIZE.size)
         if place < 0:
             return False
         try:
@@ -84,13 +86,13 @@ class Journal:
 
     def blame(self, status: str, detail: str) -> Blame | None:
         """Return the test under way with this result, None if there was none."""
-        _, place, start, _, _ = STATE.unpack_from(self.page)
+        place, start, _, _ = TEST.unpack_from(self.page, SIZE.size)
         return None if place < 0 else Blame(place, status, time.monotonic() - start, detail)
 
 
-def watch(judge: Callable[[Journal, Blame | None], None]) -> NoReturn:
+def watch(judge: Callable[[Journal, Blame | None], None], limits: Limits) -> NoReturn:
     """Run the judge in a process of its own, again and again as long as it ends over tests; end as it does."""
-    journal = Journal()
+    journal = Journal(limits)
     blame: Blame | None = None
     while True:
         parent = os.getpid()

@@ -24,7 +24,7 @@ from typing import Any
 
 from pper_jax.execution import sandbox, values, wire
 from pper_jax.execution.alarm import Alarm
-from pper_jax.execution.checks import AnswerTest, StdioTest, Test, plan
+from pper_jax.execution.checks import CallTest, Test, plan
 from pper_jax.execution.limits import Limits
 from pper_jax.execution.server import ForkServer, ZygoteLost
 from pper_jax.execution.session import Session, limit_own_memory
@@ -41,7 +41,7 @@ def main() -> None:
     sock = socket.socket(fileno=int(sys.argv[1]))
     options = json.loads(sys.argv[2])
     sandbox.hide()
-    watch(lambda journal, blame: judge(sock, options, journal, blame))
+    watch(lambda journal, blame: judge(sock, options, journal, blame), Limits(**options["limits"]))
 
 
 def judge(sock: socket.socket, options: Mapping[str, Any], journal: Journal, blame: Blame | None) -> None:
@@ -116,7 +116,8 @@ class Worker:
         if "numpy" in job["program"]:  # its values may come: better to load what reads them before a clock runs
             with contextlib.suppress(ImportError):
                 importlib.import_module("numpy")
-        batch = job.get("isolation") == "batch" and not isinstance(tests[0] if tests else None, StdioTest | AnswerTest)
+        # A program that is confirmed knows the tests then, so that its process could not serve another.
+        batch = job.get("isolation") == "batch" and all(isinstance(test, CallTest) for test in tests)
         if batch and blame is None and self.session is not None and self.session.idle:
             results = self._run_shared(job, tests)
             if results is not None:

@@ -34,7 +34,7 @@ def count_children(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., in
     monkeypatch.setattr(worker_module, "ForkServer", CountingServer)
     before = [(number, signal.getsignal(number)) for number in (signal.SIGALRM, signal.SIGPROF)]
     lifeline, theirs = os.pipe()
-    worker = worker_module.Worker(LIMITS, "strict", theirs, Journal())
+    worker = worker_module.Worker(LIMITS, "strict", theirs, Journal(LIMITS))
 
     def run(programs: list[str], isolation: str, tests: dict[str, object]) -> int:
         CountingServer.taken = 0
