@@ -69,7 +69,7 @@ class EvalSection:
 class ExecutionSection:
     """Test pool (phase T). Times in seconds of CPU a test, memory in MiB a program.
 
-    ``isolation: batch`` lets some programs share a process, which is faster, but they could disturb each other.
+    ``isolation: batch`` lets programs share a process that cannot disturb each other: faster for calls and literal asserts.
     ``require_isolation: strong`` refuses a machine that lacks too many layers of isolation. ``backend: ray`` spreads
     the workers over a Ray cluster.
     """

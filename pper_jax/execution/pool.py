@@ -67,8 +67,9 @@ class TestPool:
     workers: how many programs are tested at a time.
     limits: what one program may use.
     compare: ``"strict"``, ``"tokens"`` or ``"official"`` (see ``compare``).
-    isolation: ``"program"``: each program has a child process of its own. ``"batch"``: some share one, which is faster;
-        they could disturb each other, so keep it for programs that one model wrote for its own training.
+    isolation: ``"program"``: each program has a child process of its own. ``"batch"``: tame ones (see
+        ``tame``) with ``call`` tests or literal asserts share one, which is faster; what does not pass there is judged
+        again alone.
     stop: ``"all"`` runs every test, as pass rates need it; ``"first_failure"`` leaves the rest ``not_run``.
     require_isolation: ``"strong"`` refuses to start where too few layers of isolation stand (see ``layers``).
     cache: True keeps verdicts in memory (see ``cache``), a path keeps them in that folder too, a VerdictCache may be
