@@ -264,7 +264,7 @@ def _test_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output-mb", type=positive, default=8, help=about)
     about = "how outputs and returned values compare: by lines of tokens, by tokens, or as the APPS checker does"
     parser.add_argument("--compare", choices=("strict", "tokens", "official"), default="strict", help=about)
-    about = "a process for each program, or one for several that cannot disturb each other: faster for calls and literal asserts"
+    about = "a process for each program, or one for several that cannot disturb each other: faster for calls"
     parser.add_argument("--isolation", choices=("program", "batch"), default="program", help=about)
     about = "refuse to test on a machine that lacks too many layers of isolation"
     parser.add_argument("--require-isolation", choices=("strong",), help=about)

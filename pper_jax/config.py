@@ -69,7 +69,7 @@ class EvalSection:
 class ExecutionSection:
     """Test pool (phase T). Times in seconds of CPU a test, memory in MiB a program.
 
-    ``isolation: batch`` lets programs share a process that cannot disturb each other: faster for calls and literal asserts.
+    ``isolation: batch`` lets programs share a process that cannot disturb each other: faster for calls.
     ``require_isolation: strong`` refuses a machine that lacks too many layers of isolation. ``backend: ray`` spreads
     the workers over a Ray cluster.
     """
