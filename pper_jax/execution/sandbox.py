@@ -365,10 +365,11 @@ def _build_root() -> None:
     _mount(None, "/", None, MS_REC | MS_PRIVATE)
     _mount("tmpfs", NEW_ROOT, "tmpfs", MS_NOSUID | MS_NODEV, "mode=755,size=1m")
     for path in _shown():
-        _show(path)
+        _show(path, _place(path))
+    sys.path[:] = [_place(path) for path in sys.path]
     os.mkdir(NEW_ROOT + "/dev")
     for name in DEVICES:
-        _show(f"/dev/{name}", read_only=False)
+        _show(f"/dev/{name}", f"/dev/{name}", read_only=False)
     for name, target in DEVICE_LINKS.items():
         os.symlink(target, f"{NEW_ROOT}/dev/{name}")
     os.mkdir(NEW_ROOT + "/proc")
@@ -400,9 +401,14 @@ def _outermost(paths: Iterable[str]) -> list[str]:
     return kept
 
 
-def _show(path: str, read_only: bool = True) -> None:
-    """Show a file, folder or link of the machine at the same place of the new root."""
-    place = NEW_ROOT + path
+def _place(path: str) -> str:
+    """Return where a path of the machine is shown: the same, but for what lies in a folder that programs have anew."""
+    return "/outer" + path if path.startswith(("/tmp/", "/box/", "/dev/", "/proc/")) else path
+
+
+def _show(path: str, place: str, read_only: bool = True) -> None:
+    """Show a file, folder or link of the machine at a place of the new root."""
+    place = NEW_ROOT + place
     os.makedirs(os.path.dirname(place), exist_ok=True)
     if os.path.islink(path):
         os.symlink(os.readlink(path), place)
