@@ -366,7 +366,6 @@ def _build_root() -> None:
     _mount("tmpfs", NEW_ROOT, "tmpfs", MS_NOSUID | MS_NODEV, "mode=755,size=1m")
     for path in _shown():
         _show(path, _place(path))
-    sys.path[:] = [_place(path) for path in sys.path]
     os.mkdir(NEW_ROOT + "/dev")
     for name in DEVICES:
         _show(f"/dev/{name}", f"/dev/{name}", read_only=False)
@@ -384,6 +383,7 @@ def _build_root() -> None:
         os.chroot(".")
     os.chdir("/")
     _mount(None, "/", None, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV)
+    sys.path[:] = [_place(path) for path in sys.path]
 
 
 def _shown() -> list[str]:
