@@ -3,7 +3,7 @@
 Where an expected value is, the program is not: literal ``assert f(1) == 2`` becomes a call whose result is compared
 here; every other assert, and every check, is run here as code, in which the program's functions, classes and objects
 are stand-ins (see ``standins``). So a test may build objects of the program's classes, hand over functions of its own,
-read and set attributes. What passes here is confirmed (see ``worker``): the same code runs once more where the program
+read and set attributes. What passes here is confirmed (see ``trial``): the same code runs once more where the program
 is, in its names, as the interpreter would run both in one file; what fails there failed.
 
 The code of the tests is trusted: it comes with the task. One exception is the test's own doing: a check that compares

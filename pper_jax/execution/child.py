@@ -5,8 +5,8 @@ it can say is which value a call gave. A request is ``[number, operation, heap, 
 number, ...}``; the number is one that nobody could foresee, so that no answer is taken for one to a later question.
 ``heap`` is None, and the values are plain, or ``[[number to forget, ...], [entry, ...]]`` (see ``heap``)::
 
-    main  source path                    run a script, with the stdin and stdout sent along, and end
-    load  source name shared ask         run a program's own code; then say what the names in ``ask`` stand for
+    main  source path                    run a script, and end
+    load  source name shared             run a program's own code
     plain target arguments named         call a function, values in and out
     name  target                         what a name stands for
     look  source                         why the program might deceive, judged before it runs; null if it cannot
@@ -85,7 +85,7 @@ def warm_up(null: int) -> None:
         frames = Frames(REQUEST_LIMIT)
         server = Server(null, frames)
         requests: list[Any] = [
-            [0, "load", None, WARM_PROGRAM, "program", False, []],
+            [0, "load", None, WARM_PROGRAM, "program", False],
             [1, "plain", None, "f", [[2, 1]], {}],
         ]
         requests += [[2, "name", [[], []], "f"], [3, "call", [[], [entry]], {"@": 1}, {"t": [{"@": 0}]}, {"t": []}]]
@@ -221,7 +221,7 @@ class Server:
             value = getattr(value, part)
         return value
 
-    def load(self, source: str, name: str, shared: bool, ask: list[str]) -> Any:
+    def load(self, source: str, name: str, shared: bool) -> Any:
         """Run the program's own code; ``shared``: only if it may share this process with those before and after it."""
         path = inside.program_path(name)
         code = inside.compile_program(source, path)

@@ -7,7 +7,7 @@ number), so neither depth nor cycles matter. An object is forgotten as soon as o
 
 A message carries the numbers to forget, then entries ``[number, tag, body]``: contents by the tags of ``values``, and
 ``ref`` (an object that lives where the entry comes from), ``sub`` (one whose class is a subclass of a data type or of
-an exception, with its value), ``class`` and ``lent`` (see ``standins``).
+an exception, with its value) and ``class`` (see ``standins``).
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ class Heap:
         self.applying = True
         try:
             for number, tag, body in entries:
-                if tag in ("ref", "sub", "class", "lent"):
+                if tag in ("ref", "sub", "class", "opaque"):
                     if number not in self.objects:
                         self.add(self.borrow(number, tag, body), number)
                         new.append(number)

@@ -195,7 +195,7 @@ class ForkServer:
         if len(data) != wire.NEWS.size or len(fds) != 3:
             raise ZygoteLost
         number, status, cpu, self.most_mb = wire.NEWS.unpack(data)
-        self.next = Child(*fds[:3], number)  # type: ignore[call-arg]
+        self.next = Child(fds[0], fds[1], fds[2], number)
         return status, cpu
 
     def close(self) -> None:

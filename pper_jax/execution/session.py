@@ -72,7 +72,7 @@ class Session:
         self.names = {}
         self.heap = Heap(0, self._lend, lambda number, tag, body: standins.borrow(number, tag, body, self))
         self.begin()
-        request = self._pack(f',"load",null,{wire.to_json(program)},"program",{"true" if shared else "false"},[]]')
+        request = self._pack(f',"load",null,{wire.to_json(program)},"program",{"true" if shared else "false"}]')
         reply = self._exchange(request + (b"" if shared else self.packed_ahead(ahead)))
         self.wild = reply.get("wild") is not None
         if self.wild and self.programs > 1:

@@ -10,7 +10,7 @@ new one. What fails there has failed. What passes there, and failed here, has pa
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from pper_jax.execution.alarm import Alarm
@@ -64,7 +64,7 @@ class Trial:
         job: Mapping[str, Any],
         tests: list[Test],
         shared: bool = False,
-        blame: Blame | None = None,
+        blames: Sequence[Blame] = (),
     ) -> None:
         self.worker, self.limits, self.program, self.tests, self.shared = (
             worker,
@@ -73,7 +73,7 @@ class Trial:
             tests,
             shared,
         )
-        self.blame = blame
+        self.blames = {blame.place: blame for blame in blames}  # tests that end the judge: not to be tried again
         self.stop = job.get("stop") == "first_failure"
         self.refused = False  # the program may not share a process
         self.loaded = False
@@ -85,13 +85,13 @@ class Trial:
         wall_end = time.monotonic() + backstop(self.limits.program_timeout_s)
         cpu_left = self.limits.program_timeout_s
         over: str | None = None
-        first = 0
-        if self.blame is not None:
-            first = self.blame.place + 1
-            yield self.blame.place, self.blame.status, self.blame.seconds, self.blame.detail
-            over = "an earlier test was not passed" if self.stop else None
-        for place in range(first, len(self.tests)):
+        for place in range(len(self.tests)):
             start = time.monotonic()
+            blame = self.blames.get(place)
+            if blame is not None and over is None:
+                yield place, blame.status, blame.seconds, blame.detail
+                over = "an earlier test was not passed" if self.stop else None
+                continue
             if over is None and (start > wall_end or cpu_left <= 0):
                 over = "the program's time was over"
             if over is not None:
@@ -252,7 +252,7 @@ class Trial:
         broken = self._load([])
         self.shared = shared
         stopped = False
-        for place in [-1, *range(len(self.tests))]:
+        for place in [-1, *(place for place in range(len(self.tests)) if place not in self.blames)]:
             start = time.monotonic()
             current = worker.session
             if broken is None and (current is None or current.lost is not None):

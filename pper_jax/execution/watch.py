@@ -16,7 +16,7 @@ from typing import NoReturn
 from pper_jax.execution import sandbox
 from pper_jax.execution.limits import Limits
 
-SIZE = Struct("=q")  # bytes of the job
+SIZE = Struct("=qq")  # bytes of the job, and which job it is
 TEST = Struct("=qddd")  # place of the test under way or -1, its start, its CPU and wall-clock ends
 PLACE = Struct("=q")
 LOOK_S = 0.5
@@ -26,8 +26,9 @@ FAULTS = (signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SI
 
 @dataclass(frozen=True)
 class Blame:
-    """What a judge ended over: the place of the test, and the result that it gets."""
+    """What a judge ended over: the job, the place of the test, and the result that it gets."""
 
+    job: int
     place: int
     status: str
     seconds: float
@@ -49,7 +50,7 @@ class Journal:
         view, written = memoryview(job), 0
         while written < len(job):
             written += os.pwrite(self.file, view[written:], written)
-        SIZE.pack_into(self.page, 0, len(job))
+        SIZE.pack_into(self.page, 0, len(job), SIZE.unpack_from(self.page)[1] + 1)
         self.leave()
 
     def enter(self, place: int) -> None:
@@ -68,7 +69,7 @@ class Journal:
 
     def job(self) -> bytes:
         """Return the job in hand."""
-        (size,) = SIZE.unpack_from(self.page)
+        size, _ = SIZE.unpack_from(self.page)
         parts: list[bytes] = []
         while sum(map(len, parts)) < size:
             parts.append(os.pread(self.file, size, sum(map(len, parts))))
@@ -87,18 +88,19 @@ class Journal:
     def blame(self, status: str, detail: str) -> Blame | None:
         """Return the test under way with this result, None if there was none."""
         place, start, _, _ = TEST.unpack_from(self.page, SIZE.size)
-        return None if place < 0 else Blame(place, status, time.monotonic() - start, detail)
+        job = SIZE.unpack_from(self.page)[1]
+        return None if place < 0 else Blame(job, place, status, time.monotonic() - start, detail)
 
 
-def watch(judge: Callable[[Journal, Blame | None], None], limits: Limits) -> NoReturn:
+def watch(judge: Callable[[Journal, list[Blame]], None], limits: Limits) -> NoReturn:
     """Run the judge in a process of its own, again and again as long as it ends over tests; end as it does."""
     journal = Journal(limits)
-    blame: Blame | None = None
+    blames: list[Blame] = []  # of the job in hand
     while True:
         parent = os.getpid()
         pid = os.fork()
         if pid == 0:
-            _be_judge(parent, judge, journal, blame)
+            _be_judge(parent, judge, journal, blames)
         ended, late = _wait(pid, journal)
         number = os.WTERMSIG(ended) if os.WIFSIGNALED(ended) else 0
         if late:
@@ -109,15 +111,16 @@ def watch(judge: Callable[[Journal, Blame | None], None], limits: Limits) -> NoR
             blame = None
         if blame is None:
             sys.exit(os.waitstatus_to_exitcode(ended) if number == 0 else 1)
+        blames = [one for one in blames if one.job == blame.job] + [blame]
         journal.leave()
 
 
 def _be_judge(
-    parent: int, judge: Callable[[Journal, Blame | None], None], journal: Journal, blame: Blame | None
+    parent: int, judge: Callable[[Journal, list[Blame]], None], journal: Journal, blames: list[Blame]
 ) -> NoReturn:
     try:
         sandbox.follow_parent(parent)
-        judge(journal, blame)
+        judge(journal, blames)
         sys.stderr.flush()
         os._exit(0)
     except BaseException:

@@ -3,7 +3,7 @@
 A worker is two processes. The watchman does nothing but wait for the judge, which takes jobs from the pool one at a
 time and sends each test's result. The judge's code never runs a program, only the code of tests, under an alarm. Where
 that is not enough (one endless call of C code, a crash of the interpreter), the judge ends and the watchman starts
-another, which goes on behind the test that it ended in. A job says how it is to be run::
+another, which judges the program again, but for the test that it ended in. A job says how it is to be run::
 
     {"program": source, "tests": object, "entry_point": name or None, "count": how many tests,
      "isolation": "program" (a child of its own, the default) | "batch" (up to 24 programs share one),
@@ -19,7 +19,7 @@ import importlib
 import json
 import socket
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pper_jax.execution import sandbox, values, wire
@@ -41,18 +41,18 @@ def main() -> None:
     sock = socket.socket(fileno=int(sys.argv[1]))
     options = json.loads(sys.argv[2])
     sandbox.hide()
-    watch(lambda journal, blame: judge(sock, options, journal, blame), Limits(**options["limits"]))
+    watch(lambda journal, blames: judge(sock, options, journal, blames), Limits(**options["limits"]))
 
 
-def judge(sock: socket.socket, options: Mapping[str, Any], journal: Journal, blame: Blame | None) -> None:
-    """Serve the socket; ``blame``: first go on with the job that the judge before this one ended in."""
+def judge(sock: socket.socket, options: Mapping[str, Any], journal: Journal, blames: list[Blame]) -> None:
+    """Serve the socket; ``blames``: first the job again that judges before this one ended in, but for those tests."""
     limits = Limits(**options["limits"])
     worker = Worker(limits, options["compare"], options["lifeline"], journal)
     limit_own_memory(limits.memory_mb + 3072)
     with contextlib.suppress(OSError):  # the pool went away
         wire.write_message(sock.fileno(), {"ready": worker.server.isolation})
-        if blame is not None:
-            serve(worker, wire.unpack(journal.job()), sock, blame)
+        if blames:
+            serve(worker, wire.unpack(journal.job()), sock, blames)
         while (message := _receive(sock)) is not None:
             journal.begin(message)
             serve(worker, wire.unpack(message), sock)
@@ -78,7 +78,7 @@ def _read(sock: socket.socket, size: int) -> bytes | None:
     return b"".join(parts)
 
 
-def serve(worker: Worker, job: Mapping[str, Any], sock: socket.socket, blame: Blame | None = None) -> None:
+def serve(worker: Worker, job: Mapping[str, Any], sock: socket.socket, blames: Sequence[Blame] = ()) -> None:
     """Run a job and send its results: those of quick tests together, but all before anything that may take long."""
     waiting: list[bytes] = []
 
@@ -88,7 +88,7 @@ def serve(worker: Worker, job: Mapping[str, Any], sock: socket.socket, blame: Bl
             waiting.clear()
 
     worker.before_long_work = flush
-    for place, status, seconds, detail in worker.run(job, blame):
+    for place, status, seconds, detail in worker.run(job, blames):
         waiting.append(wire.pack({"test": [place, status, seconds, detail]}))
     waiting.append(wire.pack({"done": True}))
     flush()
@@ -105,7 +105,7 @@ class Worker:
         self.before_long_work: Any = lambda: None
         self.alarm = Alarm(limits, journal)
 
-    def run(self, job: Mapping[str, Any], blame: Blame | None = None) -> Iterator[Result]:
+    def run(self, job: Mapping[str, Any], blames: Sequence[Blame] = ()) -> Iterator[Result]:
         """Yield the result of each test of a job, and of some once more."""
         try:
             tests = self._plan(job)
@@ -118,14 +118,14 @@ class Worker:
                 importlib.import_module("numpy")
         # A program that is confirmed knows the tests then, so that its process could not serve another.
         batch = job.get("isolation") == "batch" and all(isinstance(test, CallTest) for test in tests)
-        if batch and blame is None and self.session is not None and self.session.idle:
+        if batch and not blames and self.session is not None and self.session.idle:
             results = self._run_shared(job, tests)
             if results is not None:
                 yield from results
                 return
         self.end_session()
         try:
-            yield from Trial(self, job, tests, shared=batch and blame is None, blame=blame).results()
+            yield from Trial(self, job, tests, shared=batch and not blames, blames=blames).results()
         finally:
             if not batch or self.session is None or not self.session.idle:
                 self.end_session()
