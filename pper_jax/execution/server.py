@@ -91,7 +91,7 @@ class Child:
 
 def run_delay(path: str) -> float:
     """Return the seconds that a thread waited for a core, from its ``schedstat``; raise OSError or ValueError."""
-    with open(path, encoding="ascii") as file:
+    with open(path, "rb") as file:
         return int(file.read().split()[1]) / 1e9
 
 

@@ -10,7 +10,7 @@ new one. What fails there has failed. What passes there, and failed here, has pa
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from pper_jax.execution.alarm import Alarm
@@ -143,14 +143,13 @@ class Trial:
             self.first[place] = outcome
         return outcome, self._after(session, outcome)
 
-    def _judge(self, step: Any, session: Session, place: int) -> Outcome:
+    def _judge(self, step: Callable[[], Outcome], session: Session, place: int) -> Outcome:
         """Take a step on the trusted side, under its alarm; return the outcome, whatever a test's code made of it."""
         journal, alarm = self.worker.journal, self.worker.alarm
         outcome: Outcome
         try:
             journal.enter(place)
-            alarm.start(session)
-            outcome = step()
+            outcome = alarm.over(step, session)
         except ChildLost as lost:
             outcome = _lost(lost)
         except TrustedTimeout:
@@ -158,14 +157,13 @@ class Trial:
         except HarnessFault as fault:
             outcome = "infrastructure", str(fault)
         finally:
-            alarm.stop()
             journal.leave()
-        if session.lost is not None:
-            return _lost(session.lost)
         if alarm.went_off:
             self.worker.renew_server()  # in the middle of what, nobody knows
             self.loaded = False
             return "timeout", TOO_LONG
+        if session.lost is not None:
+            return _lost(session.lost)
         if session.fault is not None:
             outcome, session.fault = ("infrastructure", str(session.fault)), None
         return outcome
