@@ -15,12 +15,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from pper_jax.config import OptimizerSection, TrainSection, dump_yaml
-from pper_jax.metrics import Progress
+from pper_jax.loop.config import TrainSection
 from pper_jax.models import ModelConfig, build_model, save_model
+from pper_jax.settings import dump_yaml
 from pper_jax.sharding import batch_sharding, make_mesh
 from pper_jax.tasks.micro_python import pretraining_corpus
-from pper_jax.train import init_train_state, make_optimizer, make_train_step, pack_examples
+from pper_jax.terminal import Progress
+from pper_jax.train import OptimizerConfig, init_train_state, make_optimizer, make_train_step, pack_examples
 from pper_jax.types import TrainBatch
 
 END_OF_TEXT = "<|endoftext|>"
@@ -53,7 +54,7 @@ class PretrainConfig:
     seed: int = 0
     corpus: CorpusSection = field(default_factory=CorpusSection)
     model: ShapeSection = field(default_factory=ShapeSection)
-    optimizer: OptimizerSection = field(default_factory=OptimizerSection)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     train: TrainSection = field(default_factory=TrainSection)
 
 

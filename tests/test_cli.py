@@ -171,12 +171,12 @@ def test_sample_score_and_eval_agree(tasks, tmp_path, capsys):
 
 
 def test_ctrl_c_exits_with_130_and_one_sentence(monkeypatch, capsys):
-    import pper_jax.doctor
+    import pper_jax.cli.doctor
 
     def interrupted():
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pper_jax.doctor, "doctor", interrupted)
+    monkeypatch.setattr(pper_jax.cli.doctor, "doctor", interrupted)
     assert "kept" in fails(capsys, 130, "doctor")
 
 

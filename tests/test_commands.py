@@ -1,6 +1,6 @@
 import pytest
 
-from pper_jax.commands import figures, print_figures, summarise_verdicts
+from pper_jax.programs import figures, print_figures, summarise_verdicts
 from pper_jax.tasks import Task
 
 TESTS = {"kind": "answer", "expected": "1"}

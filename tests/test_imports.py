@@ -15,28 +15,26 @@ RANKS = {
     "arguments": 0,
     "folders": 0,
     "types": 0,
-    "config": 1,
-    "execution": 1,
+    "terminal": 0,
     "evaluation": 1,
+    "execution": 1,
+    "files": 1,
+    "ranges": 1,
+    "settings": 2,
     "sharding": 2,
     "tasks": 2,
     "models": 3,
-    "metrics": 3,
+    "text": 3,
     "decode": 4,
     "replay": 4,
     "train": 4,
-    "checkpoint": 4,
-    "report": 4,
-    "run_folder": 4,
     "learn": 5,
-    "phases": 5,
-    "pretrain": 5,
-    "bench": 6,
+    "programs": 5,
+    "report": 5,
     "loop": 6,
-    "commands": 6,
-    "inspect_replay": 6,
-    "doctor": 6,
-    "cli": 7,
+    "bench": 7,
+    "pretrain": 7,
+    "cli": 8,
 }
 PURE = ("decode", "replay", "train", "learn", "types", "evaluation")
 EFFECTS = {
@@ -125,7 +123,9 @@ def test_the_package_itself_loads_nothing_heavy():
     heavy = {"jax", "numpy", "flax", "transformers", "torch"}
     assert not heavy & {m.split(".")[0] for m in imports_of(PACKAGE / "__init__.py")}
     top_level = [
-        n for n in ast.parse((PACKAGE / "cli.py").read_text()).body if isinstance(n, (ast.Import, ast.ImportFrom))
+        n
+        for n in ast.parse((PACKAGE / "cli" / "__init__.py").read_text()).body
+        if isinstance(n, (ast.Import, ast.ImportFrom))
     ]
     names = {alias.name for n in top_level if isinstance(n, ast.Import) for alias in n.names}
     assert not heavy & names

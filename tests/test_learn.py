@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 
 from pper_jax import replay
-from pper_jax.config import OptimizerSection, ReplaySection, RunConfig, TrainSection
 from pper_jax.decode import pack_prompts, score
-from pper_jax.learn import draw_reason, make_learn_step, replay_config, replay_items
+from pper_jax.learn import make_learn_step
+from pper_jax.loop.config import ReplaySection, RunConfig, TrainSection
+from pper_jax.loop.store import replay_config, replay_items
 from pper_jax.models import GPT2, ModelConfig
+from pper_jax.replay import draw_reason
 from pper_jax.sharding import make_mesh
 from pper_jax.tasks import Sample, Task
-from pper_jax.train import init_train_state, make_optimizer
+from pper_jax.train import OptimizerConfig, init_train_state, make_optimizer
 from pper_jax.types import Programs
 
 EOS = 0
@@ -75,7 +77,7 @@ def learned():
     tokens = jnp.zeros((1, 4), jnp.int32)
     params = MODULE.init(jax.random.key(0), tokens, tokens, jnp.ones((1, 4, 4), bool))["params"]
     mesh = make_mesh(devices=jax.devices()[:1])
-    optimizer = make_optimizer(OptimizerSection(learning_rate=1e-3, warmup_steps=0), 10)
+    optimizer = make_optimizer(OptimizerConfig(learning_rate=1e-3, warmup_steps=0), 10)
     state = init_train_state(jax.tree.map(jnp.array, params), optimizer, jax.random.key(3), mesh)
     step = make_learn_step(MODULE, optimizer, state, mesh, config, batch_size=16)
 

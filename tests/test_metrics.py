@@ -6,10 +6,12 @@ import sys
 
 import pytest
 
-from pper_jax import metrics
+from pper_jax import terminal
 from pper_jax.errors import UserError
-from pper_jax.metrics import MetricsWriter, Progress
-from pper_jax.tasks import read_jsonl
+from pper_jax.files import read_jsonl
+from pper_jax.loop import metrics
+from pper_jax.loop.metrics import MetricsWriter
+from pper_jax.terminal import Progress
 
 
 def test_rows_are_readable_as_soon_as_they_are_written_and_reopening_appends(tmp_path):
@@ -93,7 +95,7 @@ def test_tensorboard_without_its_package_is_one_sentence_and_leaves_no_file(tmp_
 def clock(monkeypatch):
     """Each look at the clock is four seconds after the last."""
     ticks = itertools.count(0.0, 4.0)
-    monkeypatch.setattr(metrics.time, "monotonic", lambda: next(ticks))
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: next(ticks))
 
 
 def test_without_a_terminal_progress_is_a_line_now_and_then(capsys, clock):

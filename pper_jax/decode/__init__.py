@@ -16,7 +16,7 @@ from pper_jax.decode.stochastic import (
     inclusion_weights,
     stochastic_beam_search,
 )
-from pper_jax.decode.stops import stop_token_suffixes, trim_program
+from pper_jax.text import stop_token_suffixes, trim_program
 
 __all__ = [
     "BeamConfig",

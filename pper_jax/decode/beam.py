@@ -21,11 +21,11 @@ from flax import linen as nn
 from flax import struct
 from jax import lax
 
+from pper_jax.decode.ends import closing_tokens, ends, tail_length
 from pper_jax.decode.method import freeze, take_beams
 from pper_jax.decode.outlook import Outlook
 from pper_jax.decode.processors import forbid, penalise_repetition
 from pper_jax.decode.segments import decode
-from pper_jax.decode.stops import closing_tokens, ends, tail_length
 from pper_jax.errors import UserError
 from pper_jax.types import Params, Programs, Prompts
 

@@ -11,10 +11,10 @@ from flax import linen as nn
 from flax import struct
 from jax import lax
 
+from pper_jax.decode.ends import ends, tail_length
 from pper_jax.decode.method import freeze
 from pper_jax.decode.outlook import Outlook
 from pper_jax.decode.segments import decode
-from pper_jax.decode.stops import ends, tail_length
 from pper_jax.errors import UserError
 from pper_jax.types import Params, Programs, Prompts
 

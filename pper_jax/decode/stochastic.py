@@ -22,11 +22,11 @@ from flax import struct
 from jax import lax
 
 from pper_jax.decode.cache import log_probs
+from pper_jax.decode.ends import ends, tail_length
 from pper_jax.decode.method import freeze, take_beams
 from pper_jax.decode.outlook import Outlook
 from pper_jax.decode.sample import tempered
 from pper_jax.decode.segments import decode
-from pper_jax.decode.stops import ends, tail_length
 from pper_jax.errors import UserError
 from pper_jax.types import Params, Programs, Prompts
 

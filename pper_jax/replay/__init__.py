@@ -16,7 +16,7 @@ from pper_jax.replay.buffer import (
     to_checkpoint,
     update,
 )
-from pper_jax.replay.diagnostics import as_text, describe, table
+from pper_jax.replay.diagnostics import as_text, describe, draw_reason, table
 
 __all__ = [
     "Draw",
@@ -26,6 +26,7 @@ __all__ = [
     "add",
     "as_text",
     "describe",
+    "draw_reason",
     "from_checkpoint",
     "gather",
     "init",

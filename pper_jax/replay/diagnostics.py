@@ -153,3 +153,14 @@ def _warnings(figures: dict[str, Any], state: ReplayState, config: ReplayConfig)
             "they pass; lower replay.alpha"
         )
     return found
+
+
+def draw_reason(draw: dict[str, Any], config: ReplayConfig) -> str:
+    """Why a program was drawn, as a sentence; ``draw`` is a row of the run folder's draws."""
+    if config.scheme == "uniform":
+        return f"every stored program was equally likely (probability {draw['probability']:.2g} a draw)"
+    return (
+        f"{config.alpha:g} x possibility {draw['possibility']:.3f} + {1 - config.alpha:g} x pass rate "
+        f"{draw['pass_rate']:.2f} = P2Value {draw['p2value']:.3f}, rank {draw['rank']} in the buffer, "
+        f"so {config.scheme} sampling with omega {config.omega:g} gives it {100 * draw['probability']:.2f} % of a draw"
+    )

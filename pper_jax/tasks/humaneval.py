@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from pper_jax.errors import UserError
-from pper_jax.tasks.task import Task, parse_jsonl
+from pper_jax.files import parse_jsonl
+from pper_jax.tasks.task import Task
 
 FIELDS = ("task_id", "prompt", "canonical_solution", "test", "entry_point")
 STOPS = ("\nclass", "\ndef", "\n#", "\nif", "\nprint", "\nassert")  # the paper's and "assert": the body is over

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from pper_jax.errors import UserError
-from pper_jax.tasks.task import Task, parse_jsonl, read_text
+from pper_jax.files import parse_jsonl, read_text
+from pper_jax.tasks.task import Task
 
 # field -> its type, in the full and in the sanitized file
 FULL = {

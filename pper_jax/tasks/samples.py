@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pper_jax.errors import UserError
-from pper_jax.tasks.task import Task, parse_jsonl, program_text
+from pper_jax.files import parse_jsonl
+from pper_jax.tasks.task import Task, program_text
 
 FIELD_TYPES: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("task_id", "completion", "solution", "stop_reason", "model"), str),

@@ -2,11 +2,12 @@
 
 from pper_jax.train.batches import pack_examples, program_batch
 from pper_jax.train.loss import completion_logprobs, loss_sum
-from pper_jax.train.optimizer import make_optimizer
+from pper_jax.train.optimizer import OptimizerConfig, make_optimizer
 from pper_jax.train.step import Metrics, init_train_state, make_train_step, train_step
 
 __all__ = [
     "Metrics",
+    "OptimizerConfig",
     "completion_logprobs",
     "init_train_state",
     "loss_sum",

@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pper_jax.decode import BeamConfig, beam_search, pack_prompts, score, to_host
-from pper_jax.decode.stops import closing_tokens, ends, stop_token_suffixes, tail_length, trim_program
+from pper_jax.decode.ends import closing_tokens, ends, tail_length
 from pper_jax.errors import UserError
 from pper_jax.models import load_model
 from pper_jax.tasks.humaneval import STOPS
+from pper_jax.text import stop_token_suffixes, trim_program
 
 MICRO = Path(__file__).resolve().parents[2] / "pper_jax" / "assets" / "micro"
 DATA = Path(os.environ.get("PPER_SHARED_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))

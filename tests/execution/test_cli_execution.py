@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pper_jax.cli import main
-from pper_jax.doctor import walls_text
+from pper_jax.cli.doctor import walls_text
 from pper_jax.execution.layers import LAYERS
 
 TASK = {"task_id": "t/1", "prompt": "def f(x):\n", "tests": {"kind": "asserts", "asserts": ["assert f(1) == 2"]}}

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from replay_stand_ins import WIDTH, items
 
 from pper_jax import replay
-from pper_jax.config import RunConfig, from_dict, with_preset
 from pper_jax.errors import UserError
-from pper_jax.learn import replay_config
+from pper_jax.loop.config import RunConfig, with_preset
+from pper_jax.loop.store import replay_config
 from pper_jax.replay import admission
+from pper_jax.settings import from_dict
 
 CAPACITY, BATCH = 6, 4
 PLAIN = replay.ReplayConfig(max_length=WIDTH, capacity=CAPACITY)

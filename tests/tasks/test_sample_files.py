@@ -4,7 +4,8 @@ import pytest
 
 from pper_jax.errors import UserError
 from pper_jax.execution import TestResult, Verdict
-from pper_jax.tasks import Sample, Task, append_jsonl, read_jsonl, read_samples, verdict_row
+from pper_jax.files import append_jsonl, read_jsonl
+from pper_jax.tasks import Sample, Task, read_samples, verdict_row
 
 TASK = Task("t/1", "def f():\n", {"kind": "call", "fn_name": "f", "cases": [{"args": [], "expected": 1}]})
 FULL = Sample("t/1", "    return 1\n", None, -0.5, 4, 1, True, "eos", "micro", (5, 6, 7, 0))

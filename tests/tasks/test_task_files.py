@@ -6,16 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pper_jax.errors import UserError
-from pper_jax.tasks import (
-    Task,
-    append_jsonl,
-    dump_jsonl,
-    program_text,
-    read_jsonl,
-    read_tasks,
-    trim_at_stop,
-    write_tasks,
-)
+from pper_jax.files import append_jsonl, dump_jsonl, read_jsonl
+from pper_jax.tasks import Task, program_text, read_tasks, trim_at_stop, write_tasks
 
 ANY_TEXT = st.text(st.characters(), max_size=20)  # half surrogates, too: other tools' JSON may hold them
 TESTS = st.one_of(

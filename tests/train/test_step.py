@@ -6,10 +6,9 @@ import numpy as np
 import optax
 import pytest
 
-from pper_jax.config import OptimizerSection
 from pper_jax.models import GPT2, ModelConfig
 from pper_jax.sharding import make_mesh
-from pper_jax.train import init_train_state, make_optimizer, make_train_step
+from pper_jax.train import OptimizerConfig, init_train_state, make_optimizer, make_train_step
 from pper_jax.train.optimizer import decay_mask, learning_rate_schedule
 from pper_jax.types import TrainBatch
 
@@ -31,7 +30,7 @@ def new_batch(rows=8):
 
 def steps(n, *, accumulate=1, devices=1, **axes):
     mesh = make_mesh(**axes, devices=jax.devices()[:devices])
-    optimizer = make_optimizer(OptimizerSection(learning_rate=1e-2, warmup_steps=2), total_steps=10)
+    optimizer = make_optimizer(OptimizerConfig(learning_rate=1e-2, warmup_steps=2), total_steps=10)
     state = init_train_state(new_params(), optimizer, jax.random.key(1), mesh)
     step = make_train_step(MODULE, optimizer, state, mesh, accumulate=accumulate)
     losses = []
@@ -101,10 +100,10 @@ def test_the_same_seed_gives_the_same_bytes(reference):
 
 
 def test_warm_up_then_constant_or_decay():
-    section = OptimizerSection(learning_rate=1.0, warmup_steps=4)
+    section = OptimizerConfig(learning_rate=1.0, warmup_steps=4)
     constant = learning_rate_schedule(section, 100)
     assert [float(constant(i)) for i in (0, 3, 4, 99)] == pytest.approx([0.25, 0.8125, 1.0, 1.0])
-    cosine = learning_rate_schedule(OptimizerSection(learning_rate=1.0, warmup_steps=4, schedule="cosine"), 100)
+    cosine = learning_rate_schedule(OptimizerConfig(learning_rate=1.0, warmup_steps=4, schedule="cosine"), 100)
     assert float(cosine(100)) == pytest.approx(0.1)
 
 
@@ -112,7 +111,7 @@ def test_only_matrices_decay():
     mask = decay_mask(new_params())
     assert mask["layer_0"]["up"] == {"kernel": True, "bias": False}
     assert mask["final_norm"] == {"scale": False, "bias": False}
-    optimizer = make_optimizer(OptimizerSection(weight_decay=0.5, warmup_steps=0), 10)
+    optimizer = make_optimizer(OptimizerConfig(weight_decay=0.5, warmup_steps=0), 10)
     params = copy.deepcopy(new_params())
     updates, _ = optimizer.update(jax.tree.map(jnp.zeros_like, params), optimizer.init(params), params)
     assert optax.tree.norm(updates["final_norm"]) == 0

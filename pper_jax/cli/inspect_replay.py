@@ -8,8 +8,7 @@ from typing import Any
 
 from pper_jax import replay
 from pper_jax.errors import UserError
-from pper_jax.run_folder import RunFolder
-from pper_jax.tasks import read_jsonl
+from pper_jax.files import RunFolder, read_jsonl
 
 BAR = 40  # characters of the longest bar
 

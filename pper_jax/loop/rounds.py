@@ -18,19 +18,23 @@ import jax
 import numpy as np
 
 from pper_jax import evaluation, replay
-from pper_jax.checkpoint import Checkpoints
-from pper_jax.config import RunConfig, TaskSetConfig
 from pper_jax.decode import BeamConfig
 from pper_jax.errors import UserError
 from pper_jax.execution import Limits, pool_class
-from pper_jax.learn import draw_reason, make_learn_step, replay_config, replay_items
-from pper_jax.metrics import MetricsWriter, Progress
+from pper_jax.files import RunFolder, append_jsonl, dump_jsonl, read_jsonl, write_atomic, write_json
+from pper_jax.learn import make_learn_step
+from pper_jax.loop.checkpoint import Checkpoints
+from pper_jax.loop.config import RunConfig, TaskSetConfig
+from pper_jax.loop.metrics import MetricsWriter
+from pper_jax.loop.opening import open_run
+from pper_jax.loop.store import replay_config, replay_items
 from pper_jax.models import load_model, resolve_model, save_model
-from pper_jax.phases import LanguageModel, count_statuses, encode_prompts, run_tests, sample_tasks
+from pper_jax.programs import LanguageModel, count_statuses, encode_prompts, run_tests, sample_tasks
+from pper_jax.replay import draw_reason
 from pper_jax.report import write_report
-from pper_jax.run_folder import RunFolder, open_run, write_atomic, write_json
 from pper_jax.sharding import make_mesh
-from pper_jax.tasks import Sample, Task, append_jsonl, dump_jsonl, load_tasks, read_jsonl, write_tasks
+from pper_jax.tasks import Sample, Task, load_tasks, write_tasks
+from pper_jax.terminal import Progress
 from pper_jax.train import init_train_state, make_optimizer
 
 REPLAYED_SHOWN = 10

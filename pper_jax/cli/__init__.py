@@ -21,11 +21,12 @@ from pper_jax.folders import cache_folder
 
 
 def _run(args: argparse.Namespace) -> int:
-    from pper_jax.config import RunConfig, load_config
     from pper_jax.loop import run
+    from pper_jax.loop.config import RunConfig, with_preset
     from pper_jax.report import gain_lines, load_run
+    from pper_jax.settings import load_config
 
-    folder = run(load_config(RunConfig, args.config, args.overrides), fresh=args.fresh)
+    folder = run(load_config(RunConfig, args.config, args.overrides, complete=with_preset), fresh=args.fresh)
     for line in gain_lines(load_run(folder.path).summary):
         print(line)
     print(f"report: {folder.report}")
@@ -33,8 +34,8 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _pretrain(args: argparse.Namespace) -> int:
-    from pper_jax.config import load_config
     from pper_jax.pretrain import PretrainConfig, pretrain
+    from pper_jax.settings import load_config
 
     pretrain(load_config(PretrainConfig, args.config, args.overrides))
     return 0
@@ -56,7 +57,7 @@ def _tasks_of(text: str) -> list[Any]:
 
 
 def _sample(args: argparse.Namespace) -> int:
-    from pper_jax.commands import decode_config, open_model, sample_file
+    from pper_jax.programs import decode_config, open_model, sample_file
 
     tasks, out = _tasks_of(args.tasks), Path(args.out)
     config = decode_config(
@@ -95,7 +96,7 @@ def _pool(args: argparse.Namespace) -> Any:
 
 
 def _test(args: argparse.Namespace) -> int:
-    from pper_jax.commands import test_file
+    from pper_jax.programs import test_file
 
     pool = _pool(args)
     print(test_file(_tasks_of(args.tasks), Path(args.samples), Path(args.out), pool))
@@ -103,7 +104,7 @@ def _test(args: argparse.Namespace) -> int:
 
 
 def _score(args: argparse.Namespace) -> int:
-    from pper_jax.commands import open_model, score_file
+    from pper_jax.programs import open_model, score_file
 
     count = score_file(open_model(args.model, args.weights), _tasks_of(args.tasks), Path(args.samples), Path(args.out))
     print(f"scored {count} programs into {args.out}")
@@ -111,7 +112,7 @@ def _score(args: argparse.Namespace) -> int:
 
 
 def _eval(args: argparse.Namespace) -> int:
-    from pper_jax.commands import decode_config, evaluate, open_model, print_figures
+    from pper_jax.programs import decode_config, evaluate, open_model, print_figures
 
     try:
         ks = sorted({int(k) for k in args.k.split(",")})
@@ -163,8 +164,8 @@ def _tasks_convert(args: argparse.Namespace) -> int:
 
 
 def _tasks_check(args: argparse.Namespace) -> int:
-    from pper_jax.metrics import Progress
     from pper_jax.tasks.convert import check_references
+    from pper_jax.terminal import Progress
 
     pool, tasks = _pool(args), _tasks_of(args.file)
     total = sum(task.reference is not None for task in tasks)
@@ -194,8 +195,8 @@ def _models_get(args: argparse.Namespace) -> int:
 
 
 def _models_info(args: argparse.Namespace) -> int:
+    from pper_jax.files import model_folder
     from pper_jax.models import describe, resolve_model
-    from pper_jax.run_folder import model_folder
 
     for key, value in describe(model_folder(resolve_model(args.model))).items():
         print(f"{key:18} {value}")
@@ -203,8 +204,8 @@ def _models_info(args: argparse.Namespace) -> int:
 
 
 def _models_export(args: argparse.Namespace) -> int:
+    from pper_jax.files import model_folder
     from pper_jax.models import load_model, save_model
-    from pper_jax.run_folder import model_folder
 
     module, params, tokenizer = load_model(model_folder(Path(args.run)))
     print(f"wrote {save_model(args.dir, module, params, tokenizer)}")
@@ -224,14 +225,14 @@ def _report(args: argparse.Namespace) -> int:
 
 
 def _replay_inspect(args: argparse.Namespace) -> int:
-    from pper_jax.inspect_replay import inspect_replay
+    from pper_jax.cli.inspect_replay import inspect_replay
 
     print(inspect_replay(Path(args.run), limit=args.limit, program=args.program))
     return 0
 
 
 def _doctor(args: argparse.Namespace) -> int:
-    from pper_jax.doctor import doctor
+    from pper_jax.cli.doctor import doctor
 
     return 0 if doctor() else 1
 
@@ -428,7 +429,3 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _fail(error: object, code: int) -> int:
     print(f"pper: {error}", file=sys.stderr)
     return code
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,8 +1,7 @@
-"""The folder of one run: where its files are, whether it may be resumed, and what a resumed run may keep."""
+"""Opening the folder of a run: whether it may be resumed, and what it was made with."""
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shutil
@@ -13,60 +12,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from pper_jax.config import RunConfig, dump_yaml, load_yaml, to_dict
 from pper_jax.errors import RunFailure, UserError
+from pper_jax.files import RunFolder, write_atomic, write_json
+from pper_jax.loop.config import RunConfig
+from pper_jax.settings import dump_yaml, load_yaml, to_dict
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "transformers", "numpy")
-
-
-def write_atomic(path: Path, text: str) -> None:
-    """Write ``text`` so that a reader, or a run that resumes, sees all of it or none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-
-
-def write_json(path: Path, data: Any) -> None:
-    """Write ``data`` as indented JSON, atomically."""
-    write_atomic(path, json.dumps(data, indent=2) + "\n")
-
-
-class RunFolder:
-    """Paths of a run: ``config.yaml``, ``metrics.jsonl``, ``samples/``, ``verdicts/``, ``checkpoints/`` and so on."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.config = path / "config.yaml"
-        self.environment = path / "environment.json"
-        self.metrics = path / "metrics.jsonl"
-        self.tasks = path / "tasks.jsonl"
-        self.checkpoints = path / "checkpoints"
-        self.model = path / "model"
-        self.replayed = path / "replayed.json"
-        self.buffer = path / "buffer.jsonl"
-        self.summary = path / "summary.json"
-        self.report = path / "report.html"
-
-    def samples(self, name: str) -> Path:
-        """Programs of one phase; ``name`` is ``round_001`` or ``eval_001_SPLIT``."""
-        return self.path / "samples" / f"{name}.jsonl"
-
-    def verdicts(self, name: str) -> Path:
-        """Verdicts of the same programs."""
-        return self.path / "verdicts" / f"{name}.jsonl"
-
-    def draws(self, round_index: int) -> Path:
-        """What the replay drew in a round, a line a draw."""
-        return self.path / "draws" / f"round_{round_index:03d}.jsonl"
-
-    @property
-    def finished(self) -> bool:
-        """Whether the run ended; its summary is the last file that it writes but for the report."""
-        return self.summary.exists()
 
 
 def open_run(config: RunConfig, *, fresh: bool) -> RunFolder:
@@ -146,13 +97,3 @@ def _git_revision() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return revision.stdout.strip() or None
-
-
-def model_folder(path: Path) -> Path:
-    """The model of a finished run folder, or ``path`` itself when it is no run folder."""
-    folder = RunFolder(path)
-    if not folder.config.exists() or (path / "config.json").exists():
-        return path
-    if not folder.model.exists():
-        raise UserError(f"the run in {path} has not finished, so it has no model yet; run its command again")
-    return folder.model

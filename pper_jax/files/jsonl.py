@@ -1,0 +1,78 @@
+"""JSON lines: rows in and out, torn last lines, gzip."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from pper_jax.errors import UserError
+
+GZIP = b"\x1f\x8b"  # how a gzipped file begins
+
+
+def read_text(path: str | Path, *, torn_ok: bool = False) -> str:
+    """Text of a UTF-8 file, gunzipped if need be; ``torn_ok`` drops what stands behind the last newline.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    try:
+        data = Path(path).read_bytes()
+        if data.startswith(GZIP):
+            data = gzip.decompress(data)
+        return data[: data.rfind(b"\n") + 1 if torn_ok else None].decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise UserError(f"cannot read {path}: it is not UTF-8 text") from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+
+
+def parse_jsonl(path: str | Path, *, torn_ok: bool = False) -> Iterator[tuple[int, Any]]:
+    """Yield ``(line number, value)`` of a JSON-lines file, plain or gzipped, empty lines left out.
+
+    ``torn_ok`` drops a last line without its newline: what a killed writer leaves.
+
+    Raises:
+        UserError: the file cannot be read, or a line is not JSON.
+    """
+    for number, line in enumerate(read_text(path, torn_ok=torn_ok).split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            yield number, json.loads(line)
+        except json.JSONDecodeError as error:
+            raise UserError(f"{path}, line {number} is not JSON: {error.msg} at column {error.colno}") from None
+        except (ValueError, RecursionError) as error:  # a number of too many digits, lists nested too deep
+            raise UserError(f"{path}, line {number} cannot be read: {error}") from None
+
+
+def read_jsonl(path: str | Path, *, torn_ok: bool = False) -> list[Any]:
+    """The values of a JSON-lines file; see :func:`parse_jsonl`."""
+    return [row for _, row in parse_jsonl(path, torn_ok=torn_ok)]
+
+
+def dump_jsonl(rows: Iterable[Any]) -> str:
+    """Rows as JSON lines; a row that UTF-8 cannot hold (half a surrogate pair) is escaped."""
+    lines = []
+    for row in rows:
+        line = json.dumps(row, ensure_ascii=False)
+        lines.append((line if _is_utf8(line) else json.dumps(row)) + "\n")
+    return "".join(lines)
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def append_jsonl(path: str | Path, rows: Iterable[Any]) -> None:
+    """Append rows in one write, so that a kill tears at most the last line."""
+    with Path(path).open("a", encoding="utf-8") as file:
+        file.write(dump_jsonl(rows))
