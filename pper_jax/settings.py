@@ -40,7 +40,10 @@ def from_dict(cls: type[T], data: Any, path: str = "") -> T:
         required = spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING
         if required and name not in values:
             raise UserError(f"the key {path}{name} is missing from the configuration")
-    return cls(**values)
+    try:
+        return cls(**values)
+    except UserError as error:  # says the option's own name, which stands below ``path``
+        raise UserError(f"{path}{error}") from None
 
 
 def _unknown_key(full: str, key: str, known: Sequence[str], path: str) -> str:

@@ -1,5 +1,7 @@
-"""The BTP loop: configuration, rounds, checkpoints."""
+"""The BTP loop: configuration, parts, rounds, checkpoints."""
 
+from pper_jax.loop.parts import Parts, build
 from pper_jax.loop.rounds import run
+from pper_jax.loop.state import LoopState
 
-__all__ = ["run"]
+__all__ = ["LoopState", "Parts", "build", "run"]

@@ -1,4 +1,4 @@
-"""Checkpoints of a run through Orbax: the whole state and the position in the loop, atomic and asynchronous.
+"""Checkpoints of a run through Orbax: the whole :class:`LoopState`, atomic and asynchronous.
 
 Orbax's ``v1`` interface is still experimental in the releases that we support, so this file, and no other, uses the
 stable ``CheckpointManager``.
@@ -6,72 +6,108 @@ stable ``CheckpointManager``.
 
 from __future__ import annotations
 
+import contextlib
+import logging
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
+from pper_jax import replay
 from pper_jax.errors import RunFailure
+from pper_jax.loop.state import LoopState
+from pper_jax.terminal import say
+
+KEPT = 2  # the newest may be damaged
 
 
 def _is_key(leaf: Any) -> bool:
     return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
-def _unwrap_keys(tree: Any) -> Any:
-    return jax.tree.map(lambda leaf: jax.random.key_data(leaf) if _is_key(leaf) else leaf, tree)
+def _plain(state: LoopState) -> Any:
+    """What is saved: keys as their data, the sum tree as its leaves."""
+    saved = state.replace(buffer=replay.to_checkpoint(state.buffer))  # type: ignore[attr-defined]
+    return jax.tree.map(lambda leaf: jax.random.key_data(leaf) if _is_key(leaf) else leaf, saved)
 
 
-def _rewrap_keys(tree: Any, like: Any) -> Any:
-    return jax.tree.map(
+def _whole(saved: Any, like: LoopState) -> LoopState:
+    reference = like.replace(buffer=replay.to_checkpoint(like.buffer))  # type: ignore[attr-defined]
+    state: LoopState = jax.tree.map(
         lambda leaf, ref: jax.random.wrap_key_data(leaf, impl=jax.random.key_impl(ref)) if _is_key(ref) else leaf,
-        tree,
-        like,
+        saved,
+        reference,
     )
+    return state.replace(buffer=replay.from_checkpoint(state.buffer))  # type: ignore[attr-defined,no-any-return]
 
 
 class Checkpoints:
-    """The newest checkpoints of one run, in ``directory``; a save that was cut off is never seen as a checkpoint."""
+    """The newest checkpoints of one run, in ``directory``; a save that was cut off is never seen as one.
 
-    def __init__(self, directory: Path, keep: int = 1) -> None:
+    A context manager: at its end the save in progress is waited for. Raises RunFailure where the disk refuses.
+    """
+
+    def __init__(self, directory: Path, keep: int = KEPT) -> None:
+        logging.getLogger("absl").setLevel(logging.ERROR)  # what goes wrong is said here, in one sentence
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True, enable_async_checkpointing=True)
-        self._manager = ocp.CheckpointManager(directory.resolve(), options=options)
+        self.directory = directory.resolve()
+        self._manager = ocp.CheckpointManager(self.directory, options=options)
 
-    def save(self, state: Any, position: dict[str, int]) -> None:
-        """Save the pytree ``state`` and where the loop stands; returns once the state is copied off the device."""
-        order = 1 + (self._manager.latest_step() or 0)
-        args = ocp.args.Composite(
-            state=ocp.args.StandardSave(_unwrap_keys(state)), position=ocp.args.JsonSave(position)
-        )
-        try:
-            self._manager.save(order, args=args)
-        except OSError as error:
-            raise RunFailure(f"cannot save a checkpoint in {self._manager.directory}: {error}") from error
+    def __enter__(self) -> Checkpoints:
+        return self
 
-    def latest(self, like: Any) -> tuple[Any, dict[str, int]] | None:
-        """The newest state and position, shaped and sharded as ``like``; None when there is none.
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self._guarded(self._manager.wait_until_finished)
+            self._guarded(self._manager.close)
+        else:  # the first error is the one to tell of
+            for step in (self._manager.wait_until_finished, self._manager.close):
+                with contextlib.suppress(Exception):
+                    step()
+
+    def save(self, state: LoopState) -> None:
+        """Save ``state``; returns once it is copied off the device. An error of the save before is raised here."""
+        order = 1 + max(self._manager.all_steps(), default=0)
+        plain = _plain(state)
+        self._guarded(lambda: self._manager.save(order, args=ocp.args.StandardSave(plain)))
+
+    def latest(self, like: LoopState) -> LoopState | None:
+        """The newest state that is whole, shaped and sharded as ``like``; None when there is none at all.
+
+        One that cannot be read is left out, which is said.
 
         Raises:
-            RunFailure: the checkpoint does not fit ``like`` (another model or buffer size) or cannot be read.
+            RunFailure: there are checkpoints, and none can be read.
         """
-        order = self._manager.latest_step()
-        if order is None:
-            return None
-        plain = _unwrap_keys(like)
-        abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), plain)
-        args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract), position=ocp.args.JsonRestore())
-        try:
-            restored = self._manager.restore(order, args=args)
-        except (ValueError, KeyError, OSError) as error:
+        orders = sorted(self._manager.all_steps(), reverse=True)
+        abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), _plain(like))
+        for order in orders:
+            try:
+                return _whole(self._manager.restore(order, args=ocp.args.StandardRestore(abstract)), like)
+            except Exception as error:
+                say(f"the checkpoint {self.directory / str(order)} cannot be read ({_short(error)}) and is left out")
+        if orders:
             raise RunFailure(
-                f"the checkpoint in {self._manager.directory} does not fit this configuration "
-                f"({type(error).__name__}); run with the configuration it was made with, or start over with --fresh"
-            ) from error
-        return _rewrap_keys(restored["state"], like), restored["position"]
+                f"none of the {len(orders)} checkpoints in {self.directory} can be read with this configuration; "
+                "start over with --fresh"
+            )
+        return None
 
-    def close(self) -> None:
-        """Wait for the save in progress and release the manager."""
-        self._manager.wait_until_finished()
-        self._manager.close()
+    def _guarded(self, step: Any) -> None:
+        try:
+            step()
+        except Exception as error:
+            raise RunFailure(
+                f"cannot save a checkpoint in {self.directory} ({_short(error)}); make room or mend the disk, and run "
+                "the same command again: it goes on from the checkpoint before"
+            ) from error
+
+
+def _short(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0][:160]}"

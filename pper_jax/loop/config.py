@@ -6,8 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from pper_jax.decode import BeamConfig
 from pper_jax.errors import UserError
+from pper_jax.execution import Limits, TestPool, pool_class
+from pper_jax.execution.limits import MEBIBYTE
+from pper_jax.ranges import check_number
 from pper_jax.train.optimizer import OptimizerConfig
+
+SEEDS = 1 << 63  # what a key is made of
 
 
 @dataclass(frozen=True)
@@ -21,6 +27,11 @@ class TaskSetConfig:
     split: str | None = None
     count: int = 0
     seed: int | None = None
+
+    def __post_init__(self) -> None:
+        check_number("count", self.count, least=0, whole=True)
+        if self.seed is not None:
+            check_number("seed", self.seed, least=0, below=SEEDS, whole=True)
 
 
 @dataclass(frozen=True)
@@ -44,6 +55,15 @@ class BeamSection:
     batch_size: int = 16
     distinct: bool = False
 
+    def __post_init__(self) -> None:
+        for name in ("width", "max_new_tokens", "batch_size"):
+            check_number(name, getattr(self, name), least=1, whole=True)
+        check_number("length_penalty", self.length_penalty, least=0)
+
+    def method(self) -> BeamConfig:
+        """The search, as the decode room has it."""
+        return BeamConfig(width=self.width, max_new_tokens=self.max_new_tokens, length_penalty=self.length_penalty)
+
 
 @dataclass(frozen=True)
 class EvalSection:
@@ -52,10 +72,14 @@ class EvalSection:
     width: int = 1
     every: int = 1
 
+    def __post_init__(self) -> None:
+        check_number("width", self.width, least=1, whole=True)
+        check_number("every", self.every, least=1, whole=True)
+
 
 @dataclass(frozen=True)
 class ExecutionSection:
-    """Test pool (phase T). Times in seconds of CPU a test, memory in MiB a program.
+    """Test pool (phase T). Times in seconds of CPU a test (``trusted_s``: for checking its answer), memory in MiB.
 
     ``isolation: batch`` lets programs share a process that cannot disturb each other: faster for calls.
     ``require_isolation: strong`` refuses a machine that lacks too many layers of isolation. ``backend: ray`` spreads
@@ -69,6 +93,29 @@ class ExecutionSection:
     isolation: Literal["program", "batch"] = "program"
     require_isolation: Literal["strong"] | None = None
     backend: Literal["local", "ray"] = "local"
+    trusted_s: float = 2.0
+    output_mb: int = 8
+
+    def __post_init__(self) -> None:
+        for name in ("workers", "memory_mb", "output_mb"):
+            check_number(name, getattr(self, name), least=1, whole=True)
+        for name in ("timeout_s", "trusted_s"):
+            check_number(name, getattr(self, name), above=0)
+
+    def pool(self) -> TestPool:
+        """The pool, not open yet."""
+        return pool_class(self.backend)(
+            workers=self.workers,
+            limits=Limits(
+                timeout_s=self.timeout_s,
+                memory_mb=self.memory_mb,
+                trusted_s=self.trusted_s,
+                output_bytes=self.output_mb * MEBIBYTE,
+            ),
+            compare=self.compare,
+            isolation=self.isolation,
+            require_isolation=self.require_isolation,
+        )
 
 
 @dataclass(frozen=True)
@@ -120,13 +167,25 @@ def with_preset(data: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class TrainSection:
-    """Fine-tuning: ``steps`` optimizer steps a round; ``max_length`` tokens a row, prompt included."""
+    """Fine-tuning: ``steps`` optimizer steps a round; ``max_length`` tokens a row, prompt included.
+
+    A step whose loss or gradient is not finite changes nothing; ``stop_after_skipped`` of them in a row end the run.
+    """
 
     steps: int = 40
     batch_size: int = 32
     accumulate: int = 1
     max_length: int = 256
     checkpoint_every: int = 200
+    stop_after_skipped: int = 10
+
+    def __post_init__(self) -> None:
+        check_number("steps", self.steps, least=0, whole=True)
+        for name in ("batch_size", "accumulate", "checkpoint_every", "stop_after_skipped"):
+            check_number(name, getattr(self, name), least=1, whole=True)
+        check_number("max_length", self.max_length, least=2, whole=True)
+        if self.batch_size % self.accumulate:
+            raise UserError(f"batch_size is {self.batch_size}; it must be a multiple of accumulate, {self.accumulate}")
 
 
 @dataclass(frozen=True)
@@ -140,7 +199,7 @@ class MeshSection:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """One BTP run (``pper run``)."""
+    """One BTP run (``pper run``). ``samples``: a samples file to learn from, in the place of the model's programs."""
 
     name: str
     model: str
@@ -149,6 +208,7 @@ class RunConfig:
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     out: str = "runs"
     tensorboard: bool = False
+    samples: str | None = None
     tasks: TasksConfig = field(default_factory=TasksConfig)
     beam: BeamSection = field(default_factory=BeamSection)
     evaluation: EvalSection = field(default_factory=EvalSection)
@@ -159,37 +219,18 @@ class RunConfig:
     mesh: MeshSection = field(default_factory=MeshSection)
 
     def __post_init__(self) -> None:
-        """Check ranges; the sentences name the key as the YAML does."""
-        _at_least(self, 0, "seed", "rounds", "train.steps", "beam.length_penalty", "replay.omega", "replay.beta")
-        _at_least(self, 0, "replay.age_decay", "replay.task_cap")
-        _at_least(self, 0, "optimizer.warmup_steps", "optimizer.weight_decay", "tasks.train.count")
-        _at_least(
-            self, 1, "beam.width", "beam.max_new_tokens", "beam.batch_size", "evaluation.width", "train.batch_size"
+        """Check what is the run's own; each section has judged its own numbers."""
+        check_number("seed", self.seed, least=0, below=SEEDS, whole=True)
+        check_number("rounds", self.rounds, least=0, most=999_999, whole=True)
+        check_name("name", self.name)
+        for split in self.tasks.eval:
+            check_name("a name of tasks.eval", split)
+
+
+def check_name(what: str, name: str) -> None:
+    """Raise UserError unless ``name`` can be part of a file's name."""
+    if not name or len(name.encode()) > 100 or not name.isprintable() or "/" in name or name.strip(". ") == "":
+        shown = repr(name) if len(name) <= 60 else repr(name[:57]) + "..."
+        raise UserError(
+            f"{what} is {shown}; it becomes part of a file's name: give it letters, no slash, at most 100 bytes"
         )
-        _at_least(self, 1, "evaluation.every", "execution.workers", "execution.memory_mb", "replay.capacity")
-        _at_least(self, 1, "train.accumulate", "train.checkpoint_every")
-        _at_least(self, 2, "train.max_length")
-        for path in ("replay.alpha", "replay.uniform_mix", "optimizer.b1", "optimizer.b2"):
-            if not 0 <= _get(self, path) <= 1:
-                raise UserError(f"{path} is {_get(self, path)}; it must lie between 0 and 1")
-        for path in ("execution.timeout_s", "optimizer.learning_rate", "optimizer.clip_norm"):
-            if not _get(self, path) > 0:
-                raise UserError(f"{path} is {_get(self, path)}; it must be above 0")
-        if self.train.batch_size % self.train.accumulate:
-            raise UserError(
-                f"train.batch_size must be a multiple of train.accumulate, which is {self.train.accumulate}"
-            )
-        if not self.name or "/" in self.name:
-            raise UserError(f"name is {self.name!r}; it names the run's folder, so give it letters and no slash")
-
-
-def _get(config: Any, path: str) -> Any:
-    for key in path.split("."):
-        config = getattr(config, key)
-    return config
-
-
-def _at_least(config: Any, low: int, *paths: str) -> None:
-    for path in paths:
-        if _get(config, path) < low:
-            raise UserError(f"{path} is {_get(config, path)}; it must be at least {low}")

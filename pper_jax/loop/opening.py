@@ -2,63 +2,122 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
-import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from pper_jax.errors import RunFailure, UserError
-from pper_jax.files import RunFolder, write_atomic, write_json
-from pper_jax.loop.config import RunConfig
-from pper_jax.settings import dump_yaml, load_yaml, to_dict
+from pper_jax.files import RunFolder, empty_marked_folder, is_marked, lock_folder, mark_folder, write_atomic, write_json
+from pper_jax.loop.asking import config_differences
+from pper_jax.loop.config import RunConfig, with_preset
+from pper_jax.loop.parts import Parts
+from pper_jax.settings import dump_yaml, from_dict, load_yaml, to_dict
+from pper_jax.tasks import write_tasks
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "transformers", "numpy")
 
 
-def open_run(config: RunConfig, *, fresh: bool) -> RunFolder:
-    """Create ``OUT/NAME``, or open it for resuming if it was made with the same configuration.
+@contextmanager
+def claimed(folder: RunFolder) -> Iterator[None]:
+    """Hold the folder of a run for this process, and make it one where nothing is there yet.
 
     Raises:
-        UserError: the folder belongs to another configuration (which keys differ is said).
+        UserError: something else is there, or another process has it.
         RunFailure: the folder cannot be written.
     """
-    folder = RunFolder(Path(config.out) / config.name)
-    if fresh and folder.config.exists():
-        shutil.rmtree(folder.path)
-    if folder.config.exists():
-        _refuse_other_config(folder, config)
-        return folder
-    if folder.path.exists() and any(folder.path.iterdir()):
-        raise UserError(f"{folder.path} exists and is not a run folder; choose another name or move it away")
     try:
-        for child in ("samples", "verdicts", "draws"):
-            (folder.path / child).mkdir(parents=True, exist_ok=True)
-        write_json(folder.environment, describe_environment())
-        write_atomic(folder.config, dump_yaml(config))
+        if folder.path.exists() and any(folder.path.iterdir()) and not is_marked(folder.path):
+            raise UserError(f"{folder.path} exists and is not a run folder; choose another name or move it away")
+        mark_folder(folder.path)
+        lock = lock_folder(folder.path)
     except OSError as error:
-        raise RunFailure(f"cannot write the run folder {folder.path}: {error.strerror}") from error
-    return folder
+        raise _unwritable(folder, error) from None
+    with lock:
+        yield
 
 
-def _refuse_other_config(folder: RunFolder, config: RunConfig) -> None:
-    differing = sorted(_differences(load_yaml(folder.config), to_dict(config)))
+def open_run(folder: RunFolder, parts: Parts, *, fresh: bool) -> None:
+    """Begin a run in a claimed folder, or check that the one begun there was asked for the same.
+
+    Raises:
+        UserError: the run was asked for something else (what differs is said), or an earlier version began it.
+        RunFailure: the folder cannot be written.
+    """
+    begun = folder.asking.exists()
+    if not fresh and begun:
+        refuse_other_config(folder, parts.config)
+        _refuse_other_content(folder, parts)
+    if not fresh and not begun and folder.metrics.exists():
+        raise UserError(
+            f"{folder.path} was begun by an earlier version of pper, whose runs this one does not go on with; add "
+            "--fresh to start over, or name=NEW for a new run"
+        )
+    try:
+        if fresh or not begun:  # what a cut opening left is no run yet
+            empty_marked_folder(folder.path)
+            _begin(folder, parts)
+        elif to_dict(parts.config) != load_yaml(folder.config):
+            write_atomic(folder.config, dump_yaml(parts.config))
+    except OSError as error:
+        raise _unwritable(folder, error) from None
+
+
+def _unwritable(folder: RunFolder, error: OSError) -> RunFailure:
+    return RunFailure(f"cannot write the run folder {folder.path}: {error.strerror}")
+
+
+def horizon_of(folder: RunFolder) -> int:
+    """The steps that the schedule of the folder's run was laid out for; 0 where no run is there."""
+    return int(_asked(folder).get("horizon", 0)) if folder.asking.exists() else 0
+
+
+def _asked(folder: RunFolder) -> dict[str, Any]:
+    asked: dict[str, Any] = json.loads(folder.asking.read_text(encoding="utf-8"))
+    return asked
+
+
+def _begin(folder: RunFolder, parts: Parts) -> None:
+    """Write what a run begins with; the asking, which makes it one that can be resumed, is the last."""
+    for child in ("samples", "verdicts", "draws"):
+        (folder.path / child).mkdir(parents=True, exist_ok=True)
+    write_json(folder.environment, describe_environment())
+    write_atomic(folder.config, dump_yaml(parts.config))
+    tasks = {task.task_id: task for set_ in (parts.tasks, *parts.held_out.values()) for task in set_}
+    write_tasks(folder.tasks, tasks.values())
+    write_json(folder.asking, parts.asking.to_json())
+
+
+def refuse_other_config(folder: RunFolder, config: RunConfig) -> None:
+    """Raise UserError where the folder's run was asked for other numbers."""
+    old = to_dict(from_dict(RunConfig, with_preset(load_yaml(folder.config))))
+    differing = config_differences(old, to_dict(config))
     if differing:
         raise UserError(
             f"{folder.path} was made with another configuration (it differs in {', '.join(differing)}); "
             "add --fresh to start over, or name=NEW for a new run"
         )
+    if old["rounds"] > config.rounds:
+        raise UserError(
+            f"{folder.path} is a run of {old['rounds']} rounds, which can be extended and not cut to {config.rounds}; "
+            "take rounds of at least as many, add --fresh to start over, or name=NEW for a new run"
+        )
 
 
-def _differences(old: Any, new: Any, path: str = "") -> list[str]:
-    if isinstance(old, dict) and isinstance(new, dict):
-        keys = old.keys() | new.keys()
-        return [d for key in keys for d in _differences(old.get(key), new.get(key), f"{path}.{key}".lstrip("."))]
-    return [] if old == new else [path]
+def _refuse_other_content(folder: RunFolder, parts: Parts) -> None:
+    differing = parts.asking.differences(_asked(folder))
+    if differing:
+        raise UserError(
+            f"{folder.path} was begun with other tasks or another model ({', '.join(differing)} changed since); put "
+            "back what was there, add --fresh to start over, or take name=NEW for a new run"
+        )
 
 
 def describe_environment() -> dict[str, Any]:

@@ -1,0 +1,92 @@
+"""What a run leaves at its end: the model, what was replayed most, and the summary."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+
+from pper_jax import evaluation, replay
+from pper_jax.files import RunFolder, parse_jsonl, read_jsonl, write_json
+from pper_jax.loop.parts import Parts
+from pper_jax.loop.state import LoopState
+from pper_jax.models import save_model
+
+SHOWN = 10
+
+
+def is_finished(folder: RunFolder, rounds: int) -> bool:
+    """Whether a run of so many rounds came to its end, and all that it left is there."""
+    try:
+        summary = json.loads(folder.summary.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    whole = folder.replayed.exists() and (folder.model / "config.json").exists()
+    return isinstance(summary, dict) and summary.get("rounds") == rounds and whole
+
+
+def finish(parts: Parts, state: LoopState, folder: RunFolder) -> None:
+    """Write model, replayed programs and summary: the run is finished when the last is there."""
+    config = parts.config
+    save_model(folder.model, parts.model.module, jax.device_get(state.train.params), parts.model.tokenizer)
+    write_json(folder.replayed, {"programs": most_replayed(folder, parts)})
+    write_json(
+        folder.summary,
+        {
+            "name": config.name,
+            "seed": config.seed,
+            "rounds": config.rounds,
+            "splits": {name: gain(folder, name, config.rounds, config.seed) for name in parts.held_out},
+            "programs": int(state.programs),
+            "train_steps": int(state.train.step),
+            "finished": True,
+        },
+    )
+
+
+def gain(folder: RunFolder, split: str, rounds: int, seed: int) -> dict[str, Any]:
+    """Before and after on one held-out split, with the paired difference and its bootstrap interval."""
+    first, last = (
+        evaluation.pass_rates(read_jsonl(folder.verdicts(f"eval_{index:03d}_{split}"))) for index in (0, rounds)
+    )
+    return evaluation.compare(first, last, seed=seed)
+
+
+def most_replayed(folder: RunFolder, parts: Parts) -> list[dict[str, Any]]:
+    """The programs drawn most often, with the reason of their last draw."""
+    draws: dict[int, dict[str, Any]] = {}
+    times: dict[int, int] = {}
+    for index in range(1, parts.config.rounds + 1):
+        path = folder.draws(index)
+        for _, row in parse_jsonl(path) if path.exists() else ():
+            draws[row["program"]] = row
+            times[row["program"]] = times.get(row["program"], 0) + 1
+    top = sorted(times, key=lambda program: (-times[program], program))[:SHOWN]
+    written = _programs(folder, parts.config.rounds, set(top))
+    prompts = {task.task_id: task.prompt for task in parts.tasks}
+    return [
+        {
+            "task_id": written[program]["task_id"],
+            "prompt": prompts[written[program]["task_id"]],
+            "completion": written[program].get("completion"),
+            "round": written[program]["round"],
+            "times_drawn": times[program],
+            **{key: draws[program][key] for key in ("possibility", "pass_rate", "p2value", "rank", "probability")},
+            "reason": replay.draw_reason(draws[program], parts.replay),
+        }
+        for program in top
+    ]
+
+
+def _programs(folder: RunFolder, rounds: int, wanted: set[int]) -> dict[int, dict[str, Any]]:
+    """The sample rows of the programs of these numbers, with their round."""
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for index in range(1, rounds + 1):
+            path = folder.samples(f"round_{index:03d}")
+            for _, row in parse_jsonl(path) if path.exists() else ():
+                yield {**row, "round": index}
+
+    return {number: row for number, row in enumerate(rows()) if number in wanted}

@@ -1,0 +1,175 @@
+"""What a run is made of: built once from its configuration, and never changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import optax
+from jax.sharding import Mesh
+
+from pper_jax import replay
+from pper_jax.errors import UserError
+from pper_jax.files import digest, digest_path, model_folder
+from pper_jax.learn import LearnStep, make_learn_step
+from pper_jax.loop.asking import Asking
+from pper_jax.loop.config import RunConfig, TaskSetConfig
+from pper_jax.loop.keys import stream
+from pper_jax.loop.sources import FileSource, ModelSource, Source
+from pper_jax.loop.state import LoopState, init_loop_state
+from pper_jax.loop.store import replay_config
+from pper_jax.models import load_model, resolve_model
+from pper_jax.programs import LanguageModel, encode_prompts
+from pper_jax.sharding import make_mesh
+from pper_jax.tasks import Task, load_tasks
+from pper_jax.train import init_train_state, make_optimizer
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of a run.
+
+    Attributes:
+        config: what was asked.
+        model: module and tokenizer, with no parameters: those are in the state.
+        optimizer: the Optax chain.
+        mesh: the devices.
+        learn: the compiled draw -> train -> write back.
+        replay: the replay room's options.
+        tasks: those that are learnt from.
+        prompts: their token ids, in the same order.
+        held_out: sets that are only ever evaluated, by name.
+        source: where a round's programs come from.
+        asking: what a resume has to agree with.
+    """
+
+    config: RunConfig
+    model: LanguageModel
+    optimizer: optax.GradientTransformation
+    mesh: Mesh
+    learn: LearnStep
+    replay: replay.ReplayConfig
+    tasks: Sequence[Task]
+    prompts: Sequence[Sequence[int]]
+    held_out: Mapping[str, Sequence[Task]]
+    source: Source
+    asking: Asking
+
+    def writer(self, state: LoopState) -> LanguageModel:
+        """The model as it stands, under the name that goes into its samples."""
+        rounds = int(state.round)
+        name = self.config.model if rounds == 0 else f"{self.config.model}, after round {rounds}"
+        return replace(self.model, params=state.train.params, name=name)
+
+
+def build(
+    config: RunConfig, *, source: Source | None = None, horizon: int = 0, **learn_options: Any
+) -> tuple[Parts, LoopState]:
+    """The parts of a run and the state that it begins with; nothing is written.
+
+    Args:
+        config: the run's configuration.
+        source: where programs come from, in the place of what the configuration says.
+        horizon: optimizer steps that the schedule is laid out for; 0 takes those of the configuration's rounds.
+        learn_options: handed to :func:`pper_jax.learn.make_learn_step`, such as ``objective``.
+
+    Raises:
+        UserError: bad tasks or model, held-out tasks among those of the training, a prompt beyond the context.
+    """
+    tasks = task_set(config.tasks.train, config.seed, "tasks.train")
+    held_out = {name: task_set(spec, config.seed, f"tasks.eval.{name}") for name, spec in config.tasks.eval.items()}
+    refuse_leaks(tasks, held_out)
+    sets = {"train": tasks, **{f"eval.{name}": chosen for name, chosen in held_out.items()}}
+    mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tp)
+    path = model_folder(resolve_model(config.model))
+    module, params, tokenizer = load_model(path, dtype=compute_dtype(config.dtype), mesh=mesh)
+    model = LanguageModel(module, None, tokenizer, config.model)
+    prompts = encode_prompts(model, tasks)
+    _check_lengths(config, module.config.max_positions, tasks, prompts)
+    horizon = horizon or max(1, config.rounds * config.train.steps)
+    optimizer = make_optimizer(config.optimizer, horizon)
+    rules = replay_config(config)
+    train = init_train_state(params, optimizer, stream(config.seed, "replay"), mesh)
+    learn = make_learn_step(
+        module,
+        optimizer,
+        train,
+        mesh,
+        rules,
+        batch_size=config.train.batch_size,
+        accumulate=config.train.accumulate,
+        **learn_options,
+    )
+    parts = Parts(
+        config=config,
+        model=model,
+        optimizer=optimizer,
+        mesh=mesh,
+        learn=learn,
+        replay=rules,
+        tasks=tasks,
+        prompts=prompts,
+        held_out=held_out,
+        source=source or _source(config),
+        asking=Asking(
+            tasks={f"tasks.{name}": digest([task.to_json() for task in chosen]) for name, chosen in sets.items()},
+            model=digest_path(path),
+            horizon=horizon,
+        ),
+    )
+    return parts, init_loop_state(train, replay.init(rules))
+
+
+def _source(config: RunConfig) -> Source:
+    if config.samples is not None:
+        return FileSource(config.samples)
+    beam = config.beam
+    return ModelSource(
+        beam.method(), batch_size=beam.batch_size, distinct=beam.distinct, key=stream(config.seed, "sample")
+    )
+
+
+def task_set(spec: TaskSetConfig, run_seed: int, where: str) -> list[Task]:
+    """The tasks that a ``TaskSetConfig`` names, in a fixed order."""
+    seed = run_seed if spec.seed is None else spec.seed
+    tasks = load_tasks(spec.source, split=spec.split, count=spec.count, seed=seed)
+    if not tasks:
+        raise UserError(f"{where} selects no task from {spec.source} (split {spec.split}); check source and split")
+    return tasks
+
+
+def refuse_leaks(train: Sequence[Task], held_out: Mapping[str, Sequence[Task]]) -> None:
+    """Raise UserError where a held-out task is learnt from: by its id, its prompt or its tests."""
+    marks: tuple[tuple[str, Callable[[Task], Any]], ...] = (
+        ("task_id", lambda task: task.task_id),
+        ("prompt", lambda task: " ".join(task.prompt.split())),
+    )
+    for what, mark in marks:
+        known = {mark(task) for task in train}
+        for name, tasks in held_out.items():
+            shared = [task.task_id for task in tasks if mark(task) in known]
+            if shared:
+                raise UserError(
+                    f"{len(shared)} tasks of tasks.eval.{name}, such as {shared[0][:100]}, are in tasks.train too "
+                    f"(the same {what}); choose other tasks for one of the two"
+                )
+
+
+def compute_dtype(name: str) -> str:
+    """``auto``: bfloat16 on accelerators, float32 on the CPU (where bfloat16 is slower)."""
+    if name != "auto":
+        return name
+    return "float32" if jax.default_backend() == "cpu" else "bfloat16"
+
+
+def _check_lengths(config: RunConfig, context: int, tasks: Sequence[Task], prompts: Sequence[Sequence[int]]) -> None:
+    limit = min(config.train.max_length, context)
+    for task, tokens in zip(tasks, prompts, strict=True):
+        if len(tokens) + config.beam.max_new_tokens > limit:
+            raise UserError(
+                f"task {task.task_id[:100]} has a prompt of {len(tokens)} tokens, which with beam.max_new_tokens="
+                f"{config.beam.max_new_tokens} is beyond {limit} (the smaller of train.max_length and the "
+                "model's context); raise train.max_length or leave the task out"
+            )
