@@ -6,12 +6,23 @@ whose tests all pass (APPS's strict accuracy). A NaN pass rate marks a fault of 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 RESAMPLES = 10_000
 LEVEL = 0.95
+
+
+def pass_rates(rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    """Pass rate of each verdict row, ``[rows]`` float64; NaN for a fault of ours, which every figure leaves out."""
+    return np.array([np.nan if row["status"] == "infrastructure" else row["pass_rate"] for row in rows], np.float64)
+
+
+def percent(share: float | None) -> str:
+    """A share in words: ``12.5 %``, or ``unknown``."""
+    return "unknown" if share is None or not np.isfinite(share) else f"{100 * share:.1f} %"
 
 
 def pass_at_k(n: np.ndarray | int, c: np.ndarray | int, k: int) -> np.ndarray:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
-# What may change between two calls without changing a number, or is judged by its content.
+BY_CONTENT = frozenset({"model", "tasks"})  # keys that may be spelled otherwise, where digests are compared
+# What may change between two calls without changing a number.
 FREE = frozenset(
     {
         "name",
         "out",
         "tensorboard",
         "rounds",
-        "model",
-        "tasks",
         "train.checkpoint_every",
         "train.stop_after_skipped",
         "execution.workers",
@@ -30,7 +29,7 @@ class Asking:
     """Digests of what a run learns from and begins with.
 
     Attributes:
-        tasks: of each set of tasks, by the key of the configuration that names it.
+        tasks: of each set of tasks, by the key below ``tasks`` that names it.
         model: of the model's files.
         horizon: optimizer steps that the schedule was laid out for; an extended run keeps it.
     """
@@ -54,11 +53,13 @@ class Asking:
         return found
 
 
-def config_differences(old: Any, new: Any, path: str = "") -> list[str]:
-    """Dotted keys that differ between two plain configurations, those that may differ left out."""
-    if path in FREE:
+def config_differences(old: Any, new: Any, free: Set[str] = FREE, path: str = "") -> list[str]:
+    """Dotted keys that differ between two plain configurations, those in ``free`` left out."""
+    if path in free:
         return []
-    if isinstance(old, dict) and isinstance(new, dict):
-        keys = sorted(old.keys() | new.keys())
-        return [d for key in keys for d in config_differences(old.get(key), new.get(key), f"{path}.{key}".lstrip("."))]
-    return [] if old == new else [path]
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        return [] if old == new else [path]
+    found = []
+    for key in sorted(old.keys() | new.keys()):
+        found += config_differences(old.get(key), new.get(key), free, f"{path}.{key}".lstrip("."))
+    return found

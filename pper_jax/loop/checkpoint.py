@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -30,18 +31,18 @@ def _is_key(leaf: Any) -> bool:
 
 def _plain(state: LoopState) -> Any:
     """What is saved: keys as their data, the sum tree as its leaves."""
-    saved = state.replace(buffer=replay.to_checkpoint(state.buffer))  # type: ignore[attr-defined]
+    saved = replace(state, buffer=replay.to_checkpoint(state.buffer))
     return jax.tree.map(lambda leaf: jax.random.key_data(leaf) if _is_key(leaf) else leaf, saved)
 
 
 def _whole(saved: Any, like: LoopState) -> LoopState:
-    reference = like.replace(buffer=replay.to_checkpoint(like.buffer))  # type: ignore[attr-defined]
+    reference = replace(like, buffer=replay.to_checkpoint(like.buffer))
     state: LoopState = jax.tree.map(
         lambda leaf, ref: jax.random.wrap_key_data(leaf, impl=jax.random.key_impl(ref)) if _is_key(ref) else leaf,
         saved,
         reference,
     )
-    return state.replace(buffer=replay.from_checkpoint(state.buffer))  # type: ignore[attr-defined,no-any-return]
+    return replace(state, buffer=replay.from_checkpoint(state.buffer))
 
 
 class Checkpoints:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import math
 from pathlib import Path
 from typing import Any
 
 from pper_jax.errors import UserError
-from pper_jax.files import dump_jsonl, read_jsonl
 
 
 class MetricsWriter:
@@ -26,12 +25,17 @@ class MetricsWriter:
         _drop_torn_line(path)
         self._file = path.open("a", encoding="utf-8")
 
-    def write(self, row: dict[str, Any]) -> None:
-        """Append ``row``; it is on disk, for all but a power failure, when this returns."""
-        self._file.write(json.dumps(row) + "\n")
+    def write(self, row: dict[str, Any], step: int | None = None) -> None:
+        """Append ``row``; it is on disk, for all but a power failure, when this returns.
+
+        What is no finite number is null, for JSON has no NaN. ``step`` is where TensorBoard shows the row; the row's
+        own step or round by default.
+        """
+        row = {key: _finite(value) for key, value in row.items()}
+        self._file.write(json.dumps(row, allow_nan=False) + "\n")
         self._file.flush()
         if self._board:
-            step = row.get("step", row.get("round", 0))
+            step = row.get("step", row.get("round", 0)) if step is None else step
             name = "/".join(str(row[key]) for key in ("event", "split", "phase") if key in row)
             for key, value in row.items():
                 if isinstance(value, (int, float)) and key not in ("round", "step"):
@@ -43,14 +47,14 @@ class MetricsWriter:
         if self._board:
             self._board.close()
 
-    @staticmethod
-    def rewrite(path: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
-        """Leave only the rows that ``keep`` accepts, atomically; a torn last line goes too."""
-        if path.exists():
-            rows = [row for row in read_jsonl(path, torn_ok=True) if keep(row)]
-            temporary = path.with_name(path.name + ".tmp")
-            temporary.write_text(dump_jsonl(rows), encoding="utf-8")
-            temporary.replace(path)
+
+def _finite(value: Any) -> Any:
+    """``value`` with None for every float in it that is NaN or infinite."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    return [_finite(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def _drop_torn_line(path: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from pper_jax.errors import RunFailure, UserError
 from pper_jax.files import RunFolder, empty_marked_folder, is_marked, lock_folder, mark_folder, write_atomic, write_json
-from pper_jax.loop.asking import config_differences
+from pper_jax.loop.asking import BY_CONTENT, FREE, config_differences
 from pper_jax.loop.config import RunConfig, with_preset
 from pper_jax.loop.parts import Parts
 from pper_jax.settings import dump_yaml, from_dict, load_yaml, to_dict
@@ -53,7 +53,7 @@ def open_run(folder: RunFolder, parts: Parts, *, fresh: bool) -> None:
     """
     begun = folder.asking.exists()
     if not fresh and begun:
-        refuse_other_config(folder, parts.config)
+        _refuse_other_config(folder, parts.config)
         _refuse_other_content(folder, parts)
     if not fresh and not begun and folder.metrics.exists():
         raise UserError(
@@ -95,10 +95,19 @@ def _begin(folder: RunFolder, parts: Parts) -> None:
     write_json(folder.asking, parts.asking.to_json())
 
 
-def refuse_other_config(folder: RunFolder, config: RunConfig) -> None:
-    """Raise UserError where the folder's run was asked for other numbers."""
-    old = to_dict(from_dict(RunConfig, with_preset(load_yaml(folder.config))))
-    differing = config_differences(old, to_dict(config))
+def is_same(folder: RunFolder, config: RunConfig) -> bool:
+    """Whether the folder's run was asked for the same, in the same words."""
+    return not config_differences(_config_of(folder), to_dict(config))
+
+
+def _config_of(folder: RunFolder) -> dict[str, Any]:
+    """The configuration that is written there; keys that it does not know have their defaults."""
+    return to_dict(from_dict(RunConfig, with_preset(load_yaml(folder.config))))
+
+
+def _refuse_other_config(folder: RunFolder, config: RunConfig) -> None:
+    old = _config_of(folder)
+    differing = config_differences(old, to_dict(config), FREE | BY_CONTENT)
     if differing:
         raise UserError(
             f"{folder.path} was made with another configuration (it differs in {', '.join(differing)}); "

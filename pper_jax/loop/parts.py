@@ -114,7 +114,7 @@ def build(
         held_out=held_out,
         source=source or _source(config),
         asking=Asking(
-            tasks={f"tasks.{name}": digest([task.to_json() for task in chosen]) for name, chosen in sets.items()},
+            tasks={name: digest([task.to_json() for task in chosen]) for name, chosen in sets.items()},
             model=digest_path(path),
             horizon=horizon,
         ),

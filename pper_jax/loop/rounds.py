@@ -25,7 +25,7 @@ from pper_jax.loop.checkpoint import Checkpoints
 from pper_jax.loop.config import RunConfig
 from pper_jax.loop.ending import finish, is_finished
 from pper_jax.loop.journal import Journal
-from pper_jax.loop.opening import claimed, horizon_of, open_run, refuse_other_config
+from pper_jax.loop.opening import claimed, horizon_of, is_same, open_run
 from pper_jax.loop.parts import Parts, build
 from pper_jax.loop.state import LoopState
 from pper_jax.loop.store import replay_items
@@ -47,14 +47,11 @@ def run(config: RunConfig, *, fresh: bool = False, **seams: Any) -> RunFolder:
         RunFailure: a disk or the test pool failed, or training did not recover; calling again resumes.
     """
     folder = RunFolder(Path(config.out) / config.name)
-    if not fresh and is_finished(folder, config.rounds):
-        refuse_other_config(folder, config)
+    if not fresh and is_finished(folder, config.rounds) and is_same(folder, config):
         write_report([folder.path], folder.report)
         return folder
-    horizon = 0 if fresh else horizon_of(folder)
-    parts, state = build(
-        config, horizon=horizon, **seams
-    )  # bad tasks or a bad model are said before anything is written
+    # Bad tasks or a bad model are said before anything is written.
+    parts, state = build(config, horizon=0 if fresh else horizon_of(folder), **seams)
     with ExitStack() as stack:
         stack.enter_context(claimed(folder))
         open_run(folder, parts, fresh=fresh)
