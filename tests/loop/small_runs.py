@@ -1,0 +1,58 @@
+"""A run that takes seconds, and what is compared of it."""
+
+import json
+from pathlib import Path
+
+from pper_jax.loop.config import RunConfig, with_preset
+from pper_jax.settings import from_dict
+
+SMALL = {
+    "model": "micro",
+    "rounds": 1,
+    "tasks": {
+        "train": {"source": "micro_python", "split": "train", "count": 4},
+        "eval": {"held": {"source": "micro_python", "split": "heldout_kind", "count": 3}},
+    },
+    "beam": {"width": 2, "max_new_tokens": 40, "batch_size": 4},
+    "replay": {"store": "all", "capacity": 32},
+    "optimizer": {"learning_rate": 3.0e-4, "warmup_steps": 2},
+    "train": {"steps": 4, "batch_size": 8, "max_length": 192, "checkpoint_every": 1},
+    "execution": {"workers": 1, "timeout_s": 2.0, "memory_mb": 512},
+}
+
+
+def small(out, name="run", **changes) -> RunConfig:
+    data = {**SMALL, "out": str(out), "name": name}
+    for path, value in changes.items():
+        section = data
+        *parents, last = path.split("__")
+        for parent in parents:
+            section[parent] = dict(section[parent])
+            section = section[parent]
+        section[last] = value
+    return from_dict(RunConfig, with_preset(data))
+
+
+def rows(path: Path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def timeless(row):
+    """A row without its seconds."""
+    return {
+        key: [timeless(test) for test in value] if key == "tests" else value
+        for key, value in row.items()
+        if key != "seconds"
+    }
+
+
+def results(run: Path):
+    """All that two runs of the same asking have in common, by file."""
+    found = {}
+    for pattern in ("samples/*.jsonl", "draws/*.jsonl", "model/*"):
+        found |= {str(path.relative_to(run)): path.read_bytes() for path in sorted(run.glob(pattern))}
+    for path in [*sorted(run.glob("verdicts/*.jsonl")), run / "metrics.jsonl"]:
+        found[str(path.relative_to(run))] = [timeless(row) for row in rows(path)]
+    found["summary.json"] = {k: v for k, v in json.loads((run / "summary.json").read_text()).items() if k != "name"}
+    found["replayed.json"] = json.loads((run / "replayed.json").read_text())
+    return found

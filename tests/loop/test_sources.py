@@ -1,0 +1,61 @@
+"""Where a round's programs come from is a part of its own."""
+
+import json
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+from small_runs import rows, small
+
+from pper_jax.decode import SampleConfig
+from pper_jax.loop import run
+from pper_jax.loop.sources import ModelSource
+from pper_jax.programs import LanguageModel
+
+REFERENCE = "    return 0\n"
+
+
+def test_a_run_learns_from_a_samples_file_under_its_own_log_probs(tmp_path):
+    first = run(small(tmp_path, "first"))
+    written = rows(first.samples("round_001"))
+    theirs = tmp_path / "theirs.jsonl"
+    theirs.write_text("".join(json.dumps({k: row[k] for k in ("task_id", "completion")}) + "\n" for row in written))
+    second = run(small(tmp_path, "second", samples=str(theirs)))
+    again = rows(second.samples("round_001"))
+    assert [row["completion"] for row in again] == [row["completion"] for row in written]
+    ended = [row["stop_reason"] == "eos" for row in written]
+    for one, other, eos in zip(written, again, ended, strict=True):
+        if not eos:
+            assert other["logprob"] == pytest.approx(one["logprob"], abs=1e-3)
+    assert len(rows(second.draws(1))) == 32
+
+
+def test_programs_may_come_from_any_decoding_method(tmp_path):
+    import jax
+
+    method = SampleConfig(num_samples=3, temperature=1.0, max_new_tokens=16)
+    folder = run(small(tmp_path), source=ModelSource(method, batch_size=4, key=jax.random.key(5)))
+    assert len(rows(folder.samples("round_001"))) == 4 * 3
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A source of a user's own: one program for every task."""
+
+    completion: str
+
+    def write(self, model: LanguageModel, tasks, path, *, round_index, label):
+        from pper_jax.loop.sources import FileSource
+
+        file = path.with_suffix(".constant")
+        file.write_text("".join(json.dumps({"task_id": t.task_id, "completion": self.completion}) + "\n" for t in tasks))
+        samples = FileSource(str(file)).write(model, tasks, path, round_index=round_index, label=label)
+        file.unlink()
+        return [replace(sample, rank=0) for sample in samples]
+
+
+def test_a_source_of_ones_own(tmp_path):
+    folder = run(small(tmp_path), source=Constant(REFERENCE))
+    written = rows(folder.samples("round_001"))
+    assert {row["completion"] for row in written} == {REFERENCE}
+    assert np.isfinite([row["logprob"] for row in written]).all()
