@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from pper_jax.errors import UserError
+from pper_jax.files.outputs import write_bytes
 
 GZIP = b"\x1f\x8b"  # how a gzipped file begins
 
@@ -74,5 +76,10 @@ def _is_utf8(text: str) -> bool:
 
 def append_jsonl(path: str | Path, rows: Iterable[Any]) -> None:
     """Append rows in one write, so that a kill tears at most the last line."""
-    with Path(path).open("a", encoding="utf-8") as file:
-        file.write(dump_jsonl(rows))
+    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        write_bytes(fd, dump_jsonl(rows).encode())
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
+    finally:
+        os.close(fd)
