@@ -7,16 +7,20 @@ and the refresh of the priorities are one compiled call, and everything stays on
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from pper_jax import replay
 from pper_jax.sharding import batch_sharding, tree_shardings
-from pper_jax.train import Metrics, program_batch, train_step
-from pper_jax.types import TrainState
+from pper_jax.train import Metrics, Objective, check_batch, cross_entropy, program_batch, train_step
+from pper_jax.types import TrainBatch, TrainState
+
+TARGET_LOGPROBS = ("sampler_logprobs", "reference_logprobs")
 
 LearnStep = Callable[
     [TrainState, replay.ReplayState], tuple[TrainState, replay.ReplayState, Metrics, replay.Draw, jax.Array]
@@ -32,11 +36,17 @@ def make_learn_step(
     *,
     batch_size: int,
     accumulate: int = 1,
+    objective: Objective = cross_entropy,
 ) -> LearnStep:
     """Jitted ``(TrainState, ReplayState) -> (TrainState, ReplayState, Metrics, Draw, program ids [B])``, both donated.
 
     The draw's key is ``fold_in(state.key, state.step)``, so that a resumed run draws what it would have drawn.
+    A program whose new log-probability is not finite keeps the one that it had.
+
+    Raises:
+        UserError: the mesh or ``accumulate`` does not divide ``batch_size``.
     """
+    check_batch(batch_size, accumulate, mesh)
     replicated = NamedSharding(mesh, PartitionSpec())
     state_shardings = tree_shardings(state, mesh)
 
@@ -46,10 +56,10 @@ def make_learn_step(
         key = jax.random.fold_in(state.key, state.step)
         buffer, draw = replay.sample(buffer, key, batch_size, config)
         drawn = replay.gather(buffer, draw.indices)
-        batch = program_batch(drawn.tokens, drawn.prompt_length, drawn.length, draw.weight)
-        batch = jax.lax.with_sharding_constraint(batch, batch_sharding(mesh))
-        state, metrics = train_step(module, optimizer, accumulate, state, batch)
-        buffer = replay.update(buffer, draw.indices, metrics.row_logprob, state.step)
+        batch = jax.lax.with_sharding_constraint(_as_batch(drawn, draw.weight), batch_sharding(mesh))
+        state, metrics = train_step(module, optimizer, accumulate, state, batch, objective=objective, mesh=mesh)
+        measured = jnp.where(jnp.isfinite(metrics.row_logprob), draw.indices, -1)
+        buffer = replay.update(buffer, measured, metrics.row_logprob, state.step)
         return state, replay.refresh(buffer, config, draw.indices), metrics, draw, drawn.program_id
 
     return jax.jit(
@@ -58,3 +68,11 @@ def make_learn_step(
         out_shardings=(state_shardings, replicated, replicated, replicated, replicated),
         donate_argnums=(0, 1),
     )
+
+
+def _as_batch(drawn: replay.Items, weight: jax.Array) -> TrainBatch:
+    """The drawn programs ``[B]`` as a train batch; what the buffer keeps beside them goes along under its name."""
+    batch = program_batch(drawn.tokens, drawn.prompt_length, drawn.length, weight)
+    extras = dict(getattr(drawn, "extras", {}))
+    known = {name: extras.pop(name) for name in TARGET_LOGPROBS if name in extras}
+    return replace(batch, **known, extras=extras)

@@ -6,6 +6,7 @@ split over data and fsdp, weights over fsdp (their rows) and tp (heads, MLP colu
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from pper_jax.errors import UserError
+from pper_jax.ranges import check_number
 from pper_jax.types import Params
 
 AXES = ("data", "fsdp", "tp")
@@ -37,14 +39,16 @@ def make_mesh(data: int = -1, fsdp: int = 1, tp: int = 1, devices: list[Any] | N
     """Mesh over ``devices`` (default: all) with axes ``("data", "fsdp", "tp")``; one size may be -1.
 
     Raises:
-        UserError: sizes that do not multiply to the number of devices.
+        UserError: sizes that are no whole numbers, or do not multiply to the number of devices.
     """
     devices = jax.devices() if devices is None else devices
     sizes = [data, fsdp, tp]
-    known = int(np.prod([s for s in sizes if s != -1]))
+    for axis, size in zip(AXES, sizes, strict=True):
+        check_number(f"mesh.{axis}", size, whole=True, least=-1)
+    known = math.prod(s for s in sizes if s != -1)
     if sizes.count(-1) == 1 and known > 0 and len(devices) % known == 0:
         sizes[sizes.index(-1)] = len(devices) // known
-    if any(s < 1 for s in sizes) or int(np.prod(sizes)) != len(devices):
+    if any(s < 1 for s in sizes) or math.prod(sizes) != len(devices):
         raise UserError(
             f"mesh data={data} fsdp={fsdp} tp={tp} does not fit the {len(devices)} devices here; "
             "the sizes must multiply to that number, and at most one may be -1"
@@ -77,6 +81,11 @@ def tree_shardings(tree: Any, mesh: Mesh) -> Any:
 def batch_sharding(mesh: Mesh) -> NamedSharding:
     """Sharding of arrays whose first dimension is the batch."""
     return NamedSharding(mesh, BATCH_SPEC)
+
+
+def batch_devices(mesh: Mesh) -> int:
+    """How many parts :func:`batch_sharding` makes of a batch; its rows must be a multiple of it."""
+    return mesh.shape["data"] * mesh.shape["fsdp"]
 
 
 def shard_params(params: Params, mesh: Mesh) -> Params:

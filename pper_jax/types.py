@@ -95,19 +95,26 @@ class BeamMask:
 
 @struct.dataclass
 class TrainBatch:
-    """A fixed-shape batch for the train step.
+    """A fixed-shape batch for the train step. Entry ``[b, t]`` of every field belongs to ``tokens[b, t]``.
 
     Attributes:
         tokens: ``[B, T]`` int32.
-        segment_ids: ``[B, T]`` int32, 0 = padding, 1, 2, ... = sequences packed into the row.
+        segment_ids: ``[B, T]`` int32, 0 = padding, 1, 2, ... = programs packed into the row.
         loss_mask: ``[B, T]`` bool, True where ``tokens[b, t]`` is a target (completion or EOS, not prompt or padding).
-        weight: ``[B]`` float32 weight of the row's loss (importance weights; 1 when unused; 0 drops the row).
+        weight: ``[B]`` float32 weight of the row's loss (importance weights; 1 when unused; 0 drops the row), or
+            ``[B, S]``, one a packed program: column ``s - 1`` is that of segment ``s``.
+        sampler_logprobs: ``[B, T]`` float32, log-probability of each target under the policy that drew it, or None.
+        reference_logprobs: ``[B, T]`` float32, the same under a reference model, or None.
+        extras: ``[B, ...]`` arrays by name that an objective of one's own reads.
     """
 
     tokens: jax.Array
     segment_ids: jax.Array
     loss_mask: jax.Array
     weight: jax.Array
+    sampler_logprobs: jax.Array | None = None
+    reference_logprobs: jax.Array | None = None
+    extras: dict[str, jax.Array] = struct.field(default_factory=dict)
 
 
 @struct.dataclass

@@ -1,4 +1,4 @@
-"""Cross-entropy on completions, returned as (sum, count) so that any split of a batch gives the same number."""
+"""From parameters to the loss, returned as (sum, count) so that any split of a batch gives the same number."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from pper_jax.train.objectives import Objective, cross_entropy, targets
 from pper_jax.types import Params, TrainBatch
 
 
@@ -31,21 +32,18 @@ def completion_logprobs(module: Any, params: Params, batch: TrainBatch) -> jax.A
     logits, _ = module.apply(
         {"params": params}, batch.tokens, segment_positions(batch.segment_ids), attention_mask(batch.segment_ids)
     )
-    targets = jnp.roll(batch.tokens, -1, axis=1)
-    same_segment = batch.segment_ids == jnp.roll(batch.segment_ids, -1, axis=1)
-    mask = jnp.roll(batch.loss_mask, -1, axis=1).at[:, -1].set(False) & same_segment
-    losses = optax.softmax_cross_entropy_with_integer_labels(logits, targets)
-    return jnp.where(mask, -losses, 0.0)
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.roll(batch.tokens, -1, axis=1))
+    return jnp.where(jnp.roll(targets(batch), -1, axis=1), -losses, 0.0)
 
 
-def loss_sum(module: Any, params: Params, batch: TrainBatch) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    """Weighted cross-entropy of the completion and its EOS (nats), as a sum.
+def loss_sum(
+    module: Any, params: Params, batch: TrainBatch, objective: Objective = cross_entropy
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    """What ``objective`` says of the batch under ``params``: ``(sum [], (count [], per_program))``.
 
-    Returns ``(sum [], (count [], row_logprob [B]))``: ``count`` is the number of target tokens in rows of positive
-    weight, ``row_logprob`` the unweighted log-probability of each row's targets (what the replay buffer stores).
+    By default the weighted cross-entropy of the completion and its EOS (nats), the number of target tokens of positive
+    weight, and the unweighted log-probability of each program's targets (what the replay buffer stores), ``[B]``.
     """
-    logprobs = completion_logprobs(module, params, batch)
-    row_logprob = logprobs.sum(axis=1)
-    targets = jnp.pad(batch.loss_mask[:, 1:], ((0, 0), (0, 1)))
-    count = jnp.sum(targets * (batch.weight > 0)[:, None], dtype=jnp.float32)
-    return -jnp.sum(row_logprob * batch.weight), (count, row_logprob)
+    logprobs = jnp.roll(completion_logprobs(module, params, batch), 1, axis=1)
+    total, count, per_program = objective(logprobs, batch)
+    return total, (count, per_program)
