@@ -5,17 +5,16 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import jax
+from typing import TYPE_CHECKING, Any
 
 from pper_jax.execution import TestPool
 from pper_jax.files import read_jsonl
 from pper_jax.programs.figures import figures, summarise_verdicts
-from pper_jax.programs.language_model import LanguageModel
 from pper_jax.programs.testing import run_tests
-from pper_jax.programs.write import sample_tasks
 from pper_jax.tasks import Sample, Task, read_samples
+
+if TYPE_CHECKING:
+    from pper_jax.programs.language_model import LanguageModel
 
 
 def sample_file(
@@ -29,6 +28,10 @@ def sample_file(
     only_distinct: bool = False,
 ) -> list[Sample]:
     """Write programs for ``tasks`` to ``out``, or complete what an interrupted call wrote there."""
+    import jax
+
+    from pper_jax.programs.write import sample_tasks
+
     forget_if_complete(out, {task.task_id for task in tasks}, "task_id")
     key = jax.random.key(seed)
     return sample_tasks(model, tasks, out, config, batch_size=batch_size, key=key, only_distinct=only_distinct)

@@ -1,0 +1,106 @@
+"""Options that several commands share, and what they build."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from pper_jax.arguments import positive
+from pper_jax.errors import UserError
+
+TASKS_HELP = "a tasks file, or micro_python:SPLIT:COUNT:SEED"
+MODEL_HELP = "a HF folder, a GGUF file, a run folder, or a name of `pper models list`"
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """``--model``."""
+    parser.add_argument("--model", required=True, help=MODEL_HELP)
+
+
+def add_tasks(parser: argparse.ArgumentParser) -> None:
+    """``--tasks``."""
+    parser.add_argument("--tasks", required=True, help=TASKS_HELP)
+
+
+def add_weights(parser: argparse.ArgumentParser) -> None:
+    """``--weights``."""
+    about = "how they are held; auto: float32 on CPU, bfloat16 elsewhere"
+    parser.add_argument("--weights", choices=("auto", "float32", "bfloat16", "int8"), default="auto", help=about)
+
+
+def add_decoding(parser: argparse.ArgumentParser) -> None:
+    """How programs are decoded, their number apart."""
+    methods = ("beam", "diverse-beam", "stochastic-beam", "greedy", "sample")
+    parser.add_argument("--method", choices=methods, default="beam")
+    parser.add_argument("--groups", type=positive, help="for --method diverse-beam (default: one beam each)")
+    parser.add_argument("--diversity", type=float, default=0.5, help="for --method diverse-beam: penalty, log-prob")
+    parser.add_argument("--max-new-tokens", type=positive, default=128)
+    parser.add_argument("--batch-size", type=positive, default=16, help="prompts at once")
+    parser.add_argument("--temperature", type=float, default=1.0, help="for --method sample and stochastic-beam")
+    parser.add_argument("--top-p", type=float, default=1.0, help="for --method sample")
+    parser.add_argument("--seed", type=int, default=0)
+    add_weights(parser)
+
+
+def decoder(args: argparse.Namespace, programs: int) -> Any:
+    """The decoding method that ``args`` ask for, with so many programs a task."""
+    from pper_jax.programs.methods import decode_config
+
+    return decode_config(
+        args.method, programs, args.max_new_tokens, args.temperature, args.top_p, args.groups, args.diversity
+    )
+
+
+def add_testing(parser: argparse.ArgumentParser) -> None:
+    """How programs are tested."""
+    parser.add_argument("--workers", type=positive, default=2, help="programs tested at once")
+    parser.add_argument("--timeout", type=float, default=4.0, help="CPU seconds a test; twice as many of wall clock")
+    about = "CPU seconds that checking the answers may add to a test; more for tests of thousands of cases"
+    parser.add_argument("--trusted-timeout", type=float, default=2.0, help=about)
+    parser.add_argument("--memory-mb", type=positive, default=1024, help="MiB a program")
+    about = "MiB that a program may print, or give as one answer"
+    parser.add_argument("--output-mb", type=positive, default=8, help=about)
+    about = "how outputs and returned values compare: by lines of tokens, by tokens, or as the APPS checker does"
+    parser.add_argument("--compare", choices=("strict", "tokens", "official"), default="strict", help=about)
+    about = "a process for each program, or one for several that cannot disturb each other: faster for calls"
+    parser.add_argument("--isolation", choices=("program", "batch"), default="program", help=about)
+    about = "refuse to test on a machine that lacks too many layers of isolation"
+    parser.add_argument("--require-isolation", choices=("strong",), help=about)
+    about = "spread the workers over a Ray cluster: the one RAY_ADDRESS names, else a local one"
+    parser.add_argument("--ray", action="store_true", help=about)
+    parser.add_argument("--cache", metavar="DIR", help="keep verdicts here, for programs that come again")
+
+
+def test_pool(args: argparse.Namespace) -> Any:
+    """The pool that ``args`` ask for, not open yet."""
+    from pper_jax.execution import Limits, pool_class
+    from pper_jax.execution.limits import MEBIBYTE
+
+    return pool_class("ray" if args.ray else "local")(
+        args.workers,
+        Limits(
+            timeout_s=args.timeout,
+            trusted_s=args.trusted_timeout,
+            memory_mb=args.memory_mb,
+            output_bytes=args.output_mb * MEBIBYTE,
+        ),
+        args.compare,
+        isolation=args.isolation,
+        require_isolation=args.require_isolation,
+        cache=args.cache or True,
+    )
+
+
+def tasks_of(text: str) -> list[Any]:
+    """A tasks file, or ``micro_python:SPLIT:COUNT:SEED``."""
+    from pper_jax.tasks import load_tasks
+
+    if not text.startswith("micro_python"):
+        return load_tasks(text, split=None, count=0, seed=0)
+    parts = [*text.split(":"), "", "", ""]
+    try:
+        return load_tasks(
+            "micro_python", split=parts[1] or "train", count=int(parts[2] or 100), seed=int(parts[3] or 0)
+        )
+    except ValueError:
+        raise UserError(f"cannot read the tasks {text!r}; write micro_python:SPLIT:COUNT:SEED") from None

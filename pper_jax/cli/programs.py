@@ -1,0 +1,154 @@
+"""`pper sample`, `test`, `score` and `eval`: programs written and judged."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from pper_jax.arguments import add_command, positive
+from pper_jax.cli.options import (
+    add_decoding,
+    add_model,
+    add_tasks,
+    add_testing,
+    add_weights,
+    decoder,
+    tasks_of,
+    test_pool,
+)
+from pper_jax.errors import UserError
+
+
+def add(commands: Any) -> None:
+    """Add the commands of this file to the parser."""
+    _add_sample(commands)
+    _add_test(commands)
+    _add_score(commands)
+    _add_eval(commands)
+
+
+def _add_sample(commands: Any) -> None:
+    sub = add_command(
+        commands, "sample", _sample, "write programs for tasks",
+        "pper sample --model micro --tasks micro_python:heldout_kind:50:0 --out samples.jsonl --beams 4",
+    )  # fmt: skip
+    add_model(sub)
+    add_tasks(sub)
+    sub.add_argument("--out", required=True, help="a samples file; an interrupted one is completed")
+    sub.add_argument("--beams", type=positive, default=3, help="programs a task")
+    about = "draw twice as many; keep those that differ in code, at most --beams"
+    sub.add_argument("--distinct", action="store_true", help=about)
+    add_decoding(sub)
+
+
+def _sample(args: argparse.Namespace) -> int:
+    from pper_jax.programs.evaluate import sample_file
+    from pper_jax.programs.language_model import open_model
+
+    tasks, out = tasks_of(args.tasks), Path(args.out)
+    config = decoder(args, args.beams)
+    samples = sample_file(
+        open_model(args.model, args.weights),
+        tasks,
+        out,
+        config,
+        batch_size=args.batch_size,
+        seed=args.seed,
+        only_distinct=args.distinct,
+    )
+    print(f"wrote {len(samples)} programs for {len(tasks)} tasks to {out}")
+    return 0
+
+
+def _add_test(commands: Any) -> None:
+    sub = add_command(
+        commands, "test", _test, "test programs in sandboxed processes",
+        "pper test --tasks humaneval.jsonl --samples samples.jsonl --out verdicts.jsonl",
+    )  # fmt: skip
+    add_tasks(sub)
+    sub.add_argument("--samples", required=True, help="a samples file; completions or whole solutions")
+    sub.add_argument("--out", required=True, help="a verdicts file; an interrupted one is completed")
+    add_testing(sub)
+
+
+def _test(args: argparse.Namespace) -> int:
+    from pper_jax.programs.evaluate import test_file
+
+    pool = test_pool(args)
+    print(test_file(tasks_of(args.tasks), Path(args.samples), Path(args.out), pool))
+    return 0
+
+
+def _add_score(commands: Any) -> None:
+    sub = add_command(
+        commands, "score", _score, "log-probabilities of programs written elsewhere",
+        "pper score --model micro --tasks tasks.jsonl --samples theirs.jsonl --out scored.jsonl",
+    )  # fmt: skip
+    add_model(sub)
+    add_tasks(sub)
+    sub.add_argument("--samples", required=True)
+    sub.add_argument("--out", required=True)
+    add_weights(sub)
+
+
+def _score(args: argparse.Namespace) -> int:
+    from pper_jax.programs.language_model import open_model
+    from pper_jax.programs.score import score_file
+
+    count = score_file(open_model(args.model, args.weights), tasks_of(args.tasks), Path(args.samples), Path(args.out))
+    print(f"scored {count} programs into {args.out}")
+    return 0
+
+
+def _add_eval(commands: Any) -> None:
+    sub = add_command(
+        commands, "eval", _eval, "pass@k, pass rate and accuracy, by difficulty, with intervals",
+        "pper eval --model micro --tasks micro_python:heldout_kind:200:0 --k 1,4",
+    )  # fmt: skip
+    add_model(sub)
+    add_tasks(sub)
+    sub.add_argument("--k", default="1", help="numbers with commas")
+    sub.add_argument("--samples", type=positive, help="programs a task (default: the largest k)")
+    sub.add_argument("--out", help="keep samples and verdicts in this folder")
+    sub.add_argument("--json", action="store_true", help="print JSON")
+    add_decoding(sub)
+    add_testing(sub)
+
+
+def _eval(args: argparse.Namespace) -> int:
+    from pper_jax.programs.evaluate import evaluate
+    from pper_jax.programs.figures import print_figures
+    from pper_jax.programs.language_model import open_model
+
+    ks = _ks(args)
+    config = decoder(args, args.samples or ks[-1])
+    result = evaluate(
+        open_model(args.model, args.weights),
+        tasks_of(args.tasks),
+        ks,
+        args.method,
+        config,
+        batch_size=args.batch_size,
+        pool=test_pool(args),
+        out=Path(args.out) if args.out else None,
+        seed=args.seed,
+    )
+    if args.json:
+        print(json.dumps(result, indent=2))
+    else:
+        print_figures(result, ks)
+    return 0
+
+
+def _ks(args: argparse.Namespace) -> list[int]:
+    try:
+        ks = sorted({int(k) for k in args.k.split(",")})
+    except ValueError:
+        ks = []
+    if not ks or ks[0] < 1:
+        raise UserError(f"--k is {args.k!r}; write positive numbers with commas, such as 1,5,10")
+    if args.method == "greedy" and ks != [1]:
+        raise UserError("--method greedy writes one program a task, so only --k 1 makes sense")
+    return ks
