@@ -9,6 +9,10 @@ from typing import Any
 PLAIN_EVERY_S = 10.0  # seconds between two lines of progress where there is no terminal
 
 
+class Interrupted(KeyboardInterrupt):
+    """Somebody asked the work to end."""
+
+
 class Progress:
     """Progress of one phase: a bar on a terminal, otherwise a line now and then with rate and time left.
 

@@ -13,8 +13,15 @@ MARK = ".pper-run"
 MARK_TEXT = "A run of pper_jax; with this file here, pper run --fresh may remove the run's files.\n"
 LOCK = ".pper-lock"
 OWN_FILES = (
-    "config.yaml", "environment.json", "metrics.jsonl", "tasks.jsonl", "replayed.json", "buffer.jsonl", "summary.json",
-)  # fmt: skip
+    "config.yaml",
+    "environment.json",
+    "asking.json",
+    "metrics.jsonl",
+    "tasks.jsonl",
+    "replayed.json",
+    "buffer.jsonl",
+    "summary.json",
+)
 OWN_FOLDERS = ("samples", "verdicts", "draws", "checkpoints", "model", "tensorboard")
 OLD_KEYS = ("name:", "model:", "rounds:", "tasks:", "beam:", "replay:")  # of every config.yaml that had no mark yet
 
@@ -26,6 +33,7 @@ class RunFolder:
         self.path = path
         self.config = path / "config.yaml"
         self.environment = path / "environment.json"
+        self.asking = path / "asking.json"
         self.metrics = path / "metrics.jsonl"
         self.tasks = path / "tasks.jsonl"
         self.checkpoints = path / "checkpoints"

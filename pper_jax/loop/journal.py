@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -49,10 +50,10 @@ class Journal:
             self._metrics.close()
 
     def rewind(self, position: tuple[int, int], rounds: int) -> None:
-        """Forget the training steps after ``(round, step)``: they come again, and write the same."""
+        """Forget all from the first training step after ``(round, step)`` on: it comes again, and writes the same."""
         path = self.folder.metrics
         rows = [row for row in read_jsonl(path, torn_ok=True) if isinstance(row, dict)] if path.exists() else []
-        kept = [row for row in rows if not _is_after(row, position)]
+        kept = list(takewhile(lambda row: not _is_after(row, position), rows))
         write_atomic(path, dump_jsonl(kept))
         self._known = {_key(row) for row in kept}
         for index in range(max(1, position[0]), rounds + 1):

@@ -150,4 +150,3 @@ def test_keys_that_change_no_number_may_differ():
         changed[last] = object()
         assert config_differences(config, section, FREE | BY_CONTENT) == []
     assert config_differences(config, {**config, "seed": 4}) == ["seed"]
-

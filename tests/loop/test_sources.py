@@ -48,7 +48,9 @@ class Constant:
         from pper_jax.loop.sources import FileSource
 
         file = path.with_suffix(".constant")
-        file.write_text("".join(json.dumps({"task_id": t.task_id, "completion": self.completion}) + "\n" for t in tasks))
+        file.write_text(
+            "".join(json.dumps({"task_id": t.task_id, "completion": self.completion}) + "\n" for t in tasks)
+        )
         samples = FileSource(str(file)).write(model, tasks, path, round_index=round_index, label=label)
         file.unlink()
         return [replace(sample, rank=0) for sample in samples]
