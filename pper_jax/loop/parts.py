@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 import optax
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from pper_jax import replay
 from pper_jax.errors import UserError
@@ -56,6 +56,10 @@ class Parts:
     held_out: Mapping[str, Sequence[Task]]
     source: Source
     asking: Asking
+
+    def empty_buffer(self) -> replay.ReplayState:
+        """A replay buffer without programs, a copy on every device: the learn step compiles for that alone."""
+        return jax.device_put(replay.init(self.replay), NamedSharding(self.mesh, PartitionSpec()))
 
     def writer(self, state: LoopState) -> LanguageModel:
         """The model as it stands, under the name that goes into its samples."""
@@ -119,7 +123,7 @@ def build(
             horizon=horizon,
         ),
     )
-    return parts, init_loop_state(train, replay.init(rules))
+    return parts, init_loop_state(train, parts.empty_buffer())
 
 
 def _source(config: RunConfig) -> Source:

@@ -139,7 +139,7 @@ def store(
         eos=parts.model.eos_ids,
         max_length=parts.config.train.max_length,
     )
-    buffer = replay.init(parts.replay) if parts.config.replay.mode == "none" else state.buffer
+    buffer = parts.empty_buffer() if parts.config.replay.mode == "none" else state.buffer
     buffer = replay.add(buffer, items, parts.replay)
     figures = replay.describe(buffer, parts.replay)
     journal.log("replay", index, **figures)
