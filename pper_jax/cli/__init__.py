@@ -1,6 +1,6 @@
 """The `pper` command: thin; every sub-command is one function that imports what it needs.
 
-Exit codes: 0 success, 2 wrong use, 1 failure, 130 interrupted; errors are one sentence on standard error.
+Exit codes: 0 success, 2 wrong use, 1 failure, 130 or 143 interrupted; errors are one sentence on standard error.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from pper_jax.arguments import add_command, positive
 from pper_jax.bench.options import add_bench
 from pper_jax.errors import RunFailure, UserError
 from pper_jax.folders import cache_folder
+from pper_jax.terminal import Interrupted, interrupted, interruption
+
+INTERRUPTED = "interrupted; what was finished is kept, and the same command goes on from there"
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -57,8 +60,10 @@ def _tasks_of(text: str) -> list[Any]:
 
 
 def _sample(args: argparse.Namespace) -> int:
+    from pper_jax.files import check_output
     from pper_jax.programs import decode_config, open_model, sample_file
 
+    check_output(args.out, [args.tasks, args.model])
     tasks, out = _tasks_of(args.tasks), Path(args.out)
     config = decode_config(
         args.method, args.beams, args.max_new_tokens, args.temperature, args.top_p, args.groups, args.diversity
@@ -79,6 +84,7 @@ def _sample(args: argparse.Namespace) -> int:
 def _pool(args: argparse.Namespace) -> Any:
     from pper_jax.execution import Limits, pool_class
     from pper_jax.execution.limits import MEBIBYTE
+    from pper_jax.terminal import check_interrupted
 
     return pool_class("ray" if args.ray else "local")(
         args.workers,
@@ -92,28 +98,36 @@ def _pool(args: argparse.Namespace) -> Any:
         isolation=args.isolation,
         require_isolation=args.require_isolation,
         cache=args.cache or True,
+        watch=check_interrupted,
     )
 
 
 def _test(args: argparse.Namespace) -> int:
+    from pper_jax.files import check_output
     from pper_jax.programs import test_file
 
+    check_output(args.out, [args.tasks, args.samples])
     pool = _pool(args)
     print(test_file(_tasks_of(args.tasks), Path(args.samples), Path(args.out), pool))
     return 0
 
 
 def _score(args: argparse.Namespace) -> int:
+    from pper_jax.files import check_output
     from pper_jax.programs import open_model, score_file
 
+    check_output(args.out, [args.tasks, args.samples, args.model])
     count = score_file(open_model(args.model, args.weights), _tasks_of(args.tasks), Path(args.samples), Path(args.out))
     print(f"scored {count} programs into {args.out}")
     return 0
 
 
 def _eval(args: argparse.Namespace) -> int:
+    from pper_jax.files import check_output
     from pper_jax.programs import decode_config, evaluate, open_model, print_figures
 
+    for name in ("samples.jsonl", "verdicts.jsonl") if args.out else ():
+        check_output(Path(args.out) / name, [args.tasks, args.model])
     try:
         ks = sorted({int(k) for k in args.k.split(",")})
     except ValueError:
@@ -204,10 +218,15 @@ def _models_info(args: argparse.Namespace) -> int:
 
 
 def _models_export(args: argparse.Namespace) -> int:
-    from pper_jax.files import model_folder
+    from pper_jax.files import check_model_folder, check_output, model_folder
     from pper_jax.models import load_model, save_model
+    from pper_jax.terminal import check_interrupted
 
-    module, params, tokenizer = load_model(model_folder(Path(args.run)))
+    source = model_folder(Path(args.run))
+    check_model_folder(args.dir)
+    check_output(Path(args.dir) / "config.json", [source])  # no model of a run, nor the one that is read
+    module, params, tokenizer = load_model(source)
+    check_interrupted()
     print(f"wrote {save_model(args.dir, module, params, tokenizer)}")
     return 0
 
@@ -410,20 +429,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # what XLA compiled is kept for the next call; read when jax is first imported
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_folder() / "compiled"))
+    with interruption():
+        code = _answer(args)
+        stopped = interrupted()
+    return code if stopped is None else _fail(INTERRUPTED, stopped)
+
+
+def _answer(args: argparse.Namespace) -> int:
+    """The exit code of one command; what goes wrong is said in one sentence."""
     try:
         return int(args.function(args))
+    except Interrupted as error:
+        return error.code
     except UserError as error:
         return _fail(error, 2)
     except RunFailure as error:
         return _fail(error, 1)
     except KeyboardInterrupt:
-        return _fail("interrupted; what was finished is kept, and the same command goes on from there", 130)
+        return _fail(INTERRUPTED, 130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
         what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         return _fail(f"cannot go on: {what}", 1)
+    except Exception:
+        if (stopped := interrupted()) is None:  # else a process that works for us heard the signal too, and ended
+            raise
+        return stopped
 
 
 def _fail(error: object, code: int) -> int:

@@ -1,6 +1,6 @@
 """Programs: written (phase B), tested (phase T), scored and judged; files as they go."""
 
-from pper_jax.programs.evaluate import evaluate, forget_if_complete, sample_file, test_file
+from pper_jax.programs.evaluate import evaluate, sample_file, test_file
 from pper_jax.programs.figures import figures, print_figures, summarise_verdicts
 from pper_jax.programs.language_model import LanguageModel, encode_prompts, open_model
 from pper_jax.programs.methods import decode_config
@@ -15,7 +15,6 @@ __all__ = [
     "encode_prompts",
     "evaluate",
     "figures",
-    "forget_if_complete",
     "open_model",
     "print_figures",
     "run_tests",
