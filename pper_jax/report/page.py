@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
 from pper_jax.errors import UserError
+from pper_jax.files import check_output, is_stream, write_atomic
 from pper_jax.report import elements, plots, words
 from pper_jax.report.compare import comparison_page
 from pper_jax.report.data import METRICS, Gain, Row, RunData, as_dict, load_run, number
@@ -38,7 +38,9 @@ def write_report(run_dirs: Sequence[Path], out: Path | None = None) -> Path:
     if not run_dirs:
         raise UserError("no run folder was given: name at least one, such as runs/quickstart")
     runs = [load_run(Path(folder)) for folder in run_dirs]
-    if out is None:
+    if out is not None:
+        _check(Path(out))
+    else:
         out = runs[0].path / "report.html" if len(runs) == 1 else runs[0].path.resolve().parent / "comparison.html"
     text = run_page(runs[0]) if len(runs) == 1 else comparison_page(runs)
     _write(Path(out), text)
@@ -63,14 +65,20 @@ def run_page(run: RunData) -> str:
     return elements.page(f"{run.name} – pper_jax run report", _header(run), main)
 
 
+def _check(out: Path) -> None:
+    """Only a page of ours is replaced."""
+    check_output(out)
+    if not is_stream(out) and out.exists() and out.stat().st_size:
+        text = out.read_bytes()
+        if not text.lower().startswith(b"<!doctype html") or b"pper report" not in text:
+            raise UserError(f"cannot write {out}: it exists and is no page of `pper report`; name another file")
+
+
 def _write(out: Path, text: str) -> None:
     """Whole or not at all: a page that is being looked at is never half written."""
-    part = out.with_name(f"{out.name}.part")
     try:
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, out)
+        write_atomic(out, text)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise UserError(
             f"the report cannot be written to {out} ({error.strerror}): give another file with --out"
         ) from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,7 +25,8 @@ class Sample:
     """A program for a task: a ``completion`` of its prompt, or a ``solution`` that is a whole program.
 
     ``logprob`` is the sum over ``num_tokens`` tokens (natural log); ``stop_reason`` is ``eos | stop | length``;
-    ``tokens`` are the ids behind the completion, where we wrote it ourselves.
+    ``tokens`` are the ids behind the completion, where we wrote it ourselves; ``extra`` are the row's other keys, which
+    go wherever the sample goes.
     """
 
     task_id: str
@@ -38,6 +39,7 @@ class Sample:
     stop_reason: str | None = None
     model: str | None = None
     tokens: tuple[int, ...] | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def program(self, task: Task) -> str:
         """The whole program to run."""
@@ -45,17 +47,17 @@ class Sample:
 
     def to_json(self) -> dict[str, Any]:
         """The sample as a row of a samples file; absent fields are left out."""
-        row = {name: value for name, value in vars(self).items() if value is not None}
+        row = {name: value for name, value in vars(self).items() if value is not None and name != "extra"}
         if self.tokens is not None:
             row["tokens"] = list(self.tokens)
-        return row
+        return row | {key: value for key, value in self.extra.items() if key not in FIELD_TYPES}
 
     @classmethod
     def from_json(cls, row: Any, where: str = "the sample") -> Sample:
-        """Read a row; unknown keys are ignored, so that other tools' files are valid input."""
+        """Read a row; unknown keys are kept as they are, so that other tools' files are valid input."""
         if not isinstance(row, dict) or not isinstance(row.get("task_id"), str):
             raise UserError(f"{where} is not a JSON object with a task_id")
-        known = {name: row[name] for name in cls.__dataclass_fields__ if row.get(name) is not None}
+        known = {name: row[name] for name in FIELD_TYPES if row.get(name) is not None}
         if "completion" not in known and "solution" not in known:
             raise UserError(f"{where} has neither a completion nor a solution")
         for name, value in known.items():
@@ -63,7 +65,7 @@ class Sample:
                 raise UserError(f"{where}: {name} cannot be {value!r}")
         if "tokens" in known:
             known["tokens"] = tuple(known["tokens"])
-        return cls(**known)
+        return cls(**known, extra={key: value for key, value in row.items() if key not in FIELD_TYPES})
 
 
 class TestedVerdict(Protocol):
@@ -92,6 +94,6 @@ def read_samples(path: str | Path, tasks: Sequence[Task]) -> list[Sample]:
 
 
 def verdict_row(sample: Sample, verdict: TestedVerdict) -> dict[str, Any]:
-    """A row of a verdicts file: the sample's keys (but its token ids) and the verdict's."""
+    """A row of a verdicts file: the sample's keys, its own included (but its token ids), and the verdict's."""
     row: Mapping[str, Any] = sample.to_json()
     return {**{key: value for key, value in row.items() if key != "tokens"}, **verdict.to_json()}
