@@ -48,8 +48,9 @@ def make_learn_step(
         drawn = replay.gather(buffer, draw.indices)
         batch = program_batch(drawn.tokens, drawn.prompt_length, drawn.length, draw.weight)
         batch = jax.lax.with_sharding_constraint(batch, batch_sharding(mesh))
+        measured_at = state.step  # of the parameters that the log-probs are measured with: those before the step
         state, metrics = train_step(module, optimizer, accumulate, state, batch)
-        buffer = replay.update(buffer, draw.indices, metrics.row_logprob, state.step)
+        buffer = replay.update(buffer, draw.indices, metrics.row_logprob, measured_at)
         return state, replay.refresh(buffer, config, draw.indices), metrics, draw, drawn.program_id
 
     return jax.jit(

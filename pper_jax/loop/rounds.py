@@ -27,10 +27,10 @@ from pper_jax.loop.checkpoint import Checkpoints
 from pper_jax.loop.config import RunConfig, TaskSetConfig
 from pper_jax.loop.metrics import MetricsWriter
 from pper_jax.loop.opening import open_run
-from pper_jax.loop.store import replay_config, replay_items
+from pper_jax.loop.store import replay_items
 from pper_jax.models import load_model, resolve_model, save_model
 from pper_jax.programs import LanguageModel, count_statuses, encode_prompts, run_tests, sample_tasks
-from pper_jax.replay import draw_reason
+from pper_jax.replay import draw_reason, draw_rows
 from pper_jax.report import write_report
 from pper_jax.sharding import make_mesh
 from pper_jax.tasks import Sample, Task, load_tasks, write_tasks
@@ -85,9 +85,9 @@ class Run:
         self._check_lengths()
         total_steps = config.rounds * config.train.steps
         self.optimizer = make_optimizer(config.optimizer, max(1, total_steps))
-        self.replay_config = replay_config(config)
+        self.replay_config = config.replay
         self.state = init_train_state(params, self.optimizer, jax.random.key(config.seed), self.mesh)
-        self.buffer = replay.init(self.replay_config)
+        self.buffer = replay.init(self.replay_config, max_length=config.train.max_length)
         self.position = Position()
         self.learn_step = make_learn_step(
             self.module,
@@ -312,8 +312,6 @@ class Run:
                 )
 
     def _store(self, index: int, samples: Sequence[Sample], verdicts: Sequence[dict[str, Any]]) -> None:
-        if self.config.replay.mode == "none":
-            self.buffer = replay.init(self.replay_config)
         items = replay_items(
             self.tasks,
             encode_prompts(self._model(), self.tasks),
@@ -346,22 +344,7 @@ class Run:
             metrics, draw, programs = jax.device_get(arrays)
             loss = float(metrics.loss)
             self._log("train", index, step=step, loss=loss, grad_norm=float(metrics.grad_norm))
-            append_jsonl(
-                self.folder.draws(index),
-                [
-                    {
-                        "step": step,
-                        "program": int(programs[row]),
-                        "possibility": float(np.exp(draw.log_possibility[row])),
-                        "pass_rate": float(draw.pass_rate[row]),
-                        "p2value": float(draw.p2value[row]),
-                        "rank": int(draw.rank[row]),
-                        "probability": float(draw.probability[row]),
-                        "times_drawn": int(draw.times_drawn[row]),
-                    }
-                    for row in range(len(programs))
-                ],
-            )
+            append_jsonl(self.folder.draws(index), [{"step": step, **row} for row in draw_rows(draw, programs)])
         return loss
 
     def _checkpoint(self, index: int, step: int) -> None:
