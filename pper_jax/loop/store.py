@@ -9,17 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pper_jax import replay
-from pper_jax.loop.config import RunConfig
-from pper_jax.settings import to_dict
 from pper_jax.tasks import Sample, Task
-
-
-def replay_config(config: RunConfig) -> replay.ReplayConfig:
-    """The replay room's configuration; modes ``uniform`` and ``none`` draw every stored program alike."""
-    section: dict[str, Any] = {k: v for k, v in to_dict(config.replay).items() if k not in ("mode", "preset")}
-    if config.replay.mode != "pper":
-        section["scheme"] = "uniform"
-    return replay.ReplayConfig(max_length=config.train.max_length, **section)
 
 
 def replay_items(
