@@ -52,8 +52,10 @@ def _info(args: argparse.Namespace) -> int:
 
 def _export(args: argparse.Namespace) -> int:
     from pper_jax.files import model_folder
-    from pper_jax.models import load_model, save_model
+    from pper_jax.models import load_model, read_ends, save_model
 
-    module, params, tokenizer = load_model(model_folder(Path(args.run)))
-    print(f"wrote {save_model(args.dir, module, params, tokenizer)}")
+    path = model_folder(Path(args.run))
+    module, params, tokenizer = load_model(path)
+    ends = read_ends(path, tokenizer)
+    print(f"wrote {save_model(args.dir, module, params, tokenizer, eos_ids=ends)}")
     return 0

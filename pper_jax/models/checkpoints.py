@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -69,8 +70,13 @@ def _compute_type(dtype: Any) -> Any:
     return getattr(jnp, name)
 
 
-def save_model(path: str | Path, module: CausalLM, params: Params, tokenizer: Any) -> Path:
+def save_model(
+    path: str | Path, module: CausalLM, params: Params, tokenizer: Any, *, eos_ids: Sequence[int] | None = None
+) -> Path:
     """Write a Hugging Face folder that transformers loads; returns its path.
+
+    ``eos_ids`` are all tokens that end a program (``models.ends.read_ends``), so that transformers' ``generate`` stops
+    at each; by default the tokenizer's EOS alone.
 
     The folder appears whole or not at all: it is written beside ``path`` and renamed. A model folder that stands
     at ``path`` is replaced; anything else there is refused. Weights keep the type that they have.
@@ -82,7 +88,7 @@ def save_model(path: str | Path, module: CausalLM, params: Params, tokenizer: An
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as scratch:
         fresh = Path(scratch) / "new"
         fresh.mkdir()
-        hf.write_folder(fresh, module.config, params, tokenizer)
+        hf.write_folder(fresh, module.config, params, tokenizer, eos_ids)
         if path.exists():
             path.rename(Path(scratch) / "old")
         fresh.rename(path)

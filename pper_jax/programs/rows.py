@@ -21,9 +21,7 @@ def sample_rows(
     before = encode_prompts(model, [task])[0] if prompt is None else prompt
     rows = []
     for rank, program in enumerate(programs):
-        kept = cut_program(
-            model.tokenizer, before, program.tokens, program.token_logprobs, task.stop, model.eos_ids
-        )
+        kept = cut_program(model.tokenizer, before, program.tokens, program.token_logprobs, task.stop, model.eos_ids)
         rows.append(
             Sample(
                 task_id=task.task_id,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -19,15 +19,6 @@ from pper_jax.text import completion_text, completion_tokens
 from pper_jax.types import Programs
 
 
-@dataclass(frozen=True)
-class Scorable:
-    """What is scored of a sample: ``tokens`` behind ``context``, which is its prompt unless they ``merge`` with it."""
-
-    context: Sequence[int]
-    tokens: Sequence[int]
-    merges: bool = False
-
-
 def score_file(model: LanguageModel, tasks: Sequence[Task], samples_path: Path, out: Path, batch_size: int = 8) -> int:
     """Write each sample with the model's log-probability of its program; returns how many.
 
@@ -41,52 +32,58 @@ def score_file(model: LanguageModel, tasks: Sequence[Task], samples_path: Path, 
 
 
 def score_samples(
-    model: LanguageModel, tasks: Sequence[Task], samples: Sequence[Sample], batch_size: int = 8
+    model: LanguageModel,
+    tasks: Sequence[Task],
+    samples: Sequence[Sample],
+    batch_size: int = 8,
+    *,
+    label: str = "score",
 ) -> list[Sample]:
-    """The samples with the ``logprob``, ``num_tokens`` and ``tokens`` that the model gives their programs.
+    """The samples with the ``tokens``, ``num_tokens`` and ``logprob`` that the model gives their programs.
 
-    The tokens are the sample's own where it has them and they are its completion; else prompt and completion are
-    tokenised as one, and what follows the longest run of first tokens that they share with the prompt is scored. Where
-    a token lies across the border it is scored too, and ``tokens`` are left out, as they do not follow the prompt's.
+    The tokens are the sample's own where it has them and they say its completion, else those of the completion behind
+    the prompt (``pper_jax.text.completion_tokens``).
 
-    An EOS is scored where the program had one: its own tokens end in one or its ``stop_reason`` is ``"eos"``. A program
-    of which nothing is said (no tokens, ``stop_reason`` or ``finished``) is taken for a whole one, which an EOS ends.
+    An EOS is among them where the program had one: its own tokens end in one or its ``stop_reason`` is ``"eos"``. A
+    program of which nothing is said (no tokens, ``stop_reason`` or ``finished``) is taken for a whole one, which an EOS
+    ends.
 
     Raises:
         UserError: a sample is a whole ``solution`` that does not begin with its task's prompt, is too long, or no text
-            that a tokenizer reads.
+            that a tokenizer reads; a prompt has no tokens.
     """
     by_id = {task.task_id: (task, prompt) for task, prompt in zip(tasks, encode_prompts(model, tasks), strict=True)}
-    todo = [_scorable(model, *by_id[sample.task_id], sample) for sample in samples]
-    _check_lengths(model, samples, todo)
-    before, behind = max(len(one.context) for one in todo), max(1, *(len(one.tokens) for one in todo))
+    prompts = [by_id[sample.task_id][1] for sample in samples]
+    programs = [_program_tokens(model, *by_id[sample.task_id], sample) for sample in samples]
+    _check_lengths(model, samples, prompts, programs)
+    before, behind = max(map(len, prompts)), max(1, max(map(len, programs)))
     rows = []
-    with Progress("score", len(samples), unit="programs") as progress:
+    with Progress(label, len(samples), unit="programs") as progress:
         for first in range(0, len(samples), batch_size):
             chosen = [min(first + i, len(samples) - 1) for i in range(batch_size)]
-            prompts = pack_prompts([todo[i].context for i in chosen], before)
-            programs = _pack_programs([todo[i].tokens for i in chosen], behind)
-            scores = np.asarray(score(model.module, model.params, prompts, programs))
+            packed = _pack_programs([programs[i] for i in chosen], behind)
+            scores = np.asarray(
+                score(model.module, model.params, pack_prompts([prompts[i] for i in chosen], before), packed)
+            )
             for row, i in enumerate(dict.fromkeys(chosen)):
-                own = None if todo[i].merges else tuple(todo[i].tokens)
-                logprob = float(scores[row, 0].sum())
-                rows.append(replace(samples[i], logprob=logprob, num_tokens=len(todo[i].tokens), tokens=own))
+                tokens, logprob = tuple(programs[i]), float(scores[row, 0].sum())
+                rows.append(replace(samples[i], logprob=logprob, num_tokens=len(tokens), tokens=tokens))
                 progress.update(1)
     return rows
 
 
-def _scorable(model: LanguageModel, task: Task, prompt: Sequence[int], sample: Sample) -> Scorable:
-    name, text = f"task {task.task_id}", _completion(task, sample)
-    ends, own = model.eos_ids, list(sample.tokens or ())
-    closed = bool(own) and own[-1] in ends
+def _program_tokens(model: LanguageModel, task: Task, prompt: Sequence[int], sample: Sample) -> list[int]:
+    """The program's tokens behind ``prompt``, with the end where it had one."""
+    text, own = _completion(task, sample), list(sample.tokens or ())
+    closed = bool(own) and own[-1] in model.eos_ids
     body = own[:-1] if closed else own
-    ended = sample.stop_reason == "eos" or closed
+    ended = closed or sample.stop_reason == "eos"
     if sample.stop_reason is None and sample.tokens is None:
         ended = sample.finished is not False
-    if sample.tokens is not None and prompt and _is_own(model, prompt, body, text, sample.stop_reason):
-        return Scorable(prompt, own if closed or not ended else [*body, *_end(model)])
-    context, tokens = completion_tokens(model.tokenizer, task.prompt, text, ends, name)
-    return Scorable(context, [*tokens, *(_end(model) if ended else ())], merges=len(context) < len(prompt))
+    if sample.tokens is None or not _is_own(model, prompt, body, text, sample.stop_reason):
+        body = completion_tokens(model.tokenizer, task.prompt, text, model.eos_ids, f"task {task.task_id}")
+        closed = False
+    return [*body, *(own[-1:] if closed else _end(model) if ended else ())]
 
 
 def _completion(task: Task, sample: Sample) -> str:
@@ -119,15 +116,22 @@ def _end(model: LanguageModel) -> tuple[int, ...]:
     return (eos,) if eos in model.eos_ids else model.eos_ids[:1]
 
 
-def _check_lengths(model: LanguageModel, samples: Sequence[Sample], todo: Sequence[Scorable]) -> None:
+def _check_lengths(
+    model: LanguageModel,
+    samples: Sequence[Sample],
+    prompts: Sequence[Sequence[int]],
+    programs: Sequence[Sequence[int]],
+) -> None:
     limit = model.module.config.max_positions
-    lengths = [len(one.context) + len(one.tokens) for one in todo]
-    if max(lengths) > limit:
-        number = int(np.argmax(lengths))
-        raise UserError(
-            f"program {number + 1}, for task {samples[number].task_id}, and its prompt have {lengths[number]} tokens, "
-            f"which is beyond the model's context of {limit}; leave it out"
-        )
+    for number, (sample, prompt, program) in enumerate(zip(samples, prompts, programs, strict=True), start=1):
+        name = f"program {number}, for task {sample.task_id[:100]}"
+        if not prompt:
+            raise UserError(f"{name}: the prompt has no tokens; give it at least one, such as the tokenizer's BOS.")
+        if len(prompt) + len(program) > limit:
+            raise UserError(
+                f"{name}: {len(prompt) + len(program)} tokens with its prompt are beyond the model's context of "
+                f"{limit}; leave it out."
+            )
 
 
 def _pack_programs(token_lists: Sequence[Sequence[int]], length: int) -> Programs:

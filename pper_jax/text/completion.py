@@ -68,31 +68,29 @@ def completion_text(tokenizer: Any, prompt: Sequence[int], tokens: Sequence[int]
 
 
 def completion_tokens(
-    tokenizer: Any, prompt: str, completion: str, ends: Sequence[int], what: str = "a text"
-) -> tuple[list[int], list[int]]:
-    """Prompt and completion tokenised as one, and parted where the prompt's own tokens end.
+    tokenizer: Any, prompt: str, completion: str, ends: Sequence[int] = (), what: str = "a text"
+) -> list[int]:
+    """The tokens of ``completion`` behind the prompt's own (those of ``encode``): both are tokenised as one.
 
-    Returns:
-        ``(context, tokens)``. ``tokens`` follow the longest run of first tokens that the whole shares with the prompt
-        tokenised alone. That run is the whole prompt unless a token lies across the border, as when a prompt's last
-        newline and the completion's first are one token: then ``tokens`` begin with it, and ``context`` is shorter
-        than the prompt.
+    Where a token would lie across the border, as when a prompt's last newline and the completion's first spaces are one
+    token, the completion is tokenised behind another text. A model that decodes, or trains on, the prompt's own tokens
+    never sees that token, and the tokens must follow the prompt's to be stored.
 
     Raises:
-        UserError: the prompt has no tokens, or a text is none (``what`` names it).
+        UserError: a text holds half of a surrogate pair (``what`` names it).
     """
     alone, whole = (encode(tokenizer, text, ends, what) for text in (prompt, prompt + completion))
-    if not alone:
-        raise UserError(f"{what} has a prompt without tokens; give it at least one, such as the tokenizer's BOS.")
-    border = _shared(alone, whole)
-    if border:
-        return whole[:border], whole[border:]
-    for anchor in ("", "\n", "x"):  # one token lies across all of the prompt: the completion by itself
-        first, both = (tokenizer.encode(text, add_special_tokens=False) for text in (anchor, anchor + completion))
-        tokens = both[len(first) :]
-        if completion_text(tokenizer, alone, tokens) == completion:
-            return alone, tokens
-    raise UserError(f"{what} merges with its prompt into one token, before which nothing stands; lengthen the prompt.")
+    if whole[: len(alone)] == alone:
+        return whole[len(alone) :]
+    said, before = decode(tokenizer, whole), decode(tokenizer, alone)
+    wanted = said[len(before) :] if said.startswith(before) else completion  # as the tokenizer normalises it
+    found = [_behind(tokenizer, other, completion) for other in ("", "\n", "x")]
+    return next((tokens for tokens in found if completion_text(tokenizer, alone, tokens) == wanted), found[0])
+
+
+def _behind(tokenizer: Any, other: str, text: str) -> list[int]:
+    first, both = (tokenizer.encode(part, add_special_tokens=False) for part in (other, other + text))
+    return list(both[len(first) :]) if both[: len(first)] == first else []
 
 
 def _shared(left: Sequence[Any], right: Sequence[Any]) -> int:
