@@ -19,7 +19,7 @@ from pper_jax.loop.config import RunConfig, TaskSetConfig
 from pper_jax.loop.keys import stream
 from pper_jax.loop.sources import FileSource, ModelSource, Source
 from pper_jax.loop.state import LoopState, init_loop_state
-from pper_jax.models import load_model, resolve_model
+from pper_jax.models import load_model, read_ends, resolve_model
 from pper_jax.programs import LanguageModel, encode_prompts
 from pper_jax.sharding import make_mesh
 from pper_jax.tasks import Task, load_tasks
@@ -90,7 +90,7 @@ def build(
     mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tp)
     path = model_folder(resolve_model(config.model))
     module, params, tokenizer = load_model(path, dtype=compute_dtype(config.dtype), mesh=mesh)
-    model = LanguageModel(module, None, tokenizer, config.model)
+    model = LanguageModel(module, None, tokenizer, config.model, read_ends(path, tokenizer))
     prompts = encode_prompts(model, tasks)
     _check_lengths(config, module.config.max_positions, tasks, prompts)
     horizon = horizon or max(1, config.rounds * config.train.steps)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -71,16 +71,25 @@ def _compute_type(dtype: Any) -> Any:
 
 
 def save_model(
-    path: str | Path, module: CausalLM, params: Params, tokenizer: Any, *, texts: Mapping[str, str] | None = None
+    path: str | Path,
+    module: CausalLM,
+    params: Params,
+    tokenizer: Any,
+    *,
+    eos_ids: Sequence[int] | None = None,
+    texts: Mapping[str, str] | None = None,
 ) -> Path:
     """Write a Hugging Face folder that transformers loads; returns its path.
+
+    ``eos_ids`` are all tokens that end a program (``models.ends.read_ends``), so that transformers' ``generate`` stops
+    at each; by default the tokenizer's EOS alone.
 
     The folder appears whole or not at all: it is written beside ``path`` and renamed. A model folder that stands
     at ``path`` is replaced, unless it holds files that would be lost; anything else there is refused. Weights keep the
     type that they have. ``texts`` are further files by name.
     """
     with fresh_folder(path) as fresh:
-        hf.write_folder(fresh, module.config, params, tokenizer)
+        hf.write_folder(fresh, module.config, params, tokenizer, eos_ids)
         for name, text in (texts or {}).items():
             write_atomic(fresh / name, text)
     return Path(path)

@@ -25,6 +25,7 @@ LLAMA3_SPLIT = (
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 PRE_TOKENIZERS = {"gpt-2": (False, None), "smollm": (True, None), "llama-bpe": (False, LLAMA3_SPLIT)}
+ADDS_BOS = ("llama-bpe",)
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,8 @@ def read_tokenizer(model: GGUF) -> Any:
     ids = {ours: model.meta.get(f"tokenizer.ggml.{theirs}_token_id") for ours, theirs in names.items()}
     special = {f"{name}_token": tokens[index] for name, index in ids.items() if index is not None}
     _add_special(backend, tokens, model.meta.get("tokenizer.ggml.token_type", []))
-    if model.meta.get("tokenizer.ggml.add_bos_token") and ids["bos"] is not None:
+    # where the file does not say it, llama.cpp adds a BOS for some pre-tokenizers
+    if model.meta.get("tokenizer.ggml.add_bos_token", split in ADDS_BOS) and ids["bos"] is not None:
         _prepend(backend, special["bos_token"], ids["bos"])
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, clean_up_tokenization_spaces=False, **special)
     tokenizer.chat_template = model.meta.get("tokenizer.chat_template")

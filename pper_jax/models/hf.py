@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -153,7 +153,7 @@ def _rope_scaling(rope: Mapping[str, Any], folder: Path) -> RopeScaling | None:
         raise UserError(f"{folder}: rope type {kind!r} needs {error.args[0]!r} in rope_parameters.") from None
 
 
-def config_dict(config: ModelConfig, dtype: str, special_ids: Mapping[str, int | None]) -> dict[str, Any]:
+def config_dict(config: ModelConfig, dtype: str, special_ids: Mapping[str, int | list[int] | None]) -> dict[str, Any]:
     """What ``config.json`` holds for transformers: both its new (``rope_parameters``) and its old names for rope."""
     common = {
         "architectures": [ARCHITECTURES[config.family]],
@@ -263,7 +263,9 @@ def load_tokenizer(folder: Path, eos_token_id: int | list[int] | None) -> Any:
     return tokenizer
 
 
-def write_folder(folder: Path, config: ModelConfig, params: Params, tokenizer: Any) -> None:
+def write_folder(
+    folder: Path, config: ModelConfig, params: Params, tokenizer: Any, eos_ids: Sequence[int] | None = None
+) -> None:
     """Write config, weights and tokenizer into an existing empty folder; weights keep the type that they have."""
     flat = traverse_util.flatten_dict(params, sep="/")
     if config.family == "gpt2" and not config.attention_bias:  # GPT-2 on disk always has these biases
@@ -274,6 +276,10 @@ def write_folder(folder: Path, config: ModelConfig, params: Params, tokenizer: A
     save_file(tensors, str(folder / "model.safetensors"), metadata={"format": "pt"})
     tokenizer.save_pretrained(str(folder))
     special = {name: getattr(tokenizer, name, None) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    if eos_ids:
+        special["eos_token_id"] = list(eos_ids) if len(eos_ids) > 1 else eos_ids[0]
+        generation = json.dumps({name: value for name, value in special.items() if value is not None}, indent=2)
+        (folder / "generation_config.json").write_text(generation + "\n", encoding="utf-8")
     dtype = jnp.dtype(flat["token_embedding/embedding"].dtype).name
     text = json.dumps(config_dict(config, dtype, special), indent=2)
     (folder / "config.json").write_text(text + "\n", encoding="utf-8")
