@@ -135,6 +135,7 @@ def _eval(args: argparse.Namespace) -> int:
             args.top_p,
             args.groups,
             args.diversity,
+            width_flag="--samples",
         ),
         batch_size=args.batch_size,
         pool=_pool(args),
@@ -246,11 +247,13 @@ def _decode_options(parser: argparse.ArgumentParser) -> None:
     methods = ("beam", "diverse-beam", "stochastic-beam", "greedy", "sample")
     parser.add_argument("--method", choices=methods, default="beam")
     parser.add_argument("--groups", type=positive, help="for --method diverse-beam (default: one beam each)")
-    parser.add_argument("--diversity", type=float, default=0.5, help="for --method diverse-beam: penalty, log-prob")
+    about = "for --method diverse-beam: penalty, log-prob (default: 0.5)"
+    parser.add_argument("--diversity", type=float, help=about)
     parser.add_argument("--max-new-tokens", type=positive, default=128)
     parser.add_argument("--batch-size", type=positive, default=16, help="prompts at once")
-    parser.add_argument("--temperature", type=float, default=1.0, help="for --method sample and stochastic-beam")
-    parser.add_argument("--top-p", type=float, default=1.0, help="for --method sample")
+    about = "for --method sample and stochastic-beam (default: 1.0)"
+    parser.add_argument("--temperature", type=float, help=about)
+    parser.add_argument("--top-p", type=float, help="for --method sample (default: 1.0)")
     parser.add_argument("--seed", type=int, default=0)
     _weights_option(parser)
 
@@ -302,7 +305,8 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--model", required=True, help=model_help)
     sub.add_argument("--tasks", required=True, help=tasks_help)
     sub.add_argument("--out", required=True, help="a samples file; an interrupted one is completed")
-    sub.add_argument("--beams", type=positive, default=3, help="programs a task")
+    about = "programs a task; not for --method greedy, which writes one (default: 3)"
+    sub.add_argument("--beams", type=positive, help=about)
     sub.add_argument(
         "--distinct", action="store_true", help="draw twice as many; keep those that differ in code, at most --beams"
     )

@@ -6,14 +6,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import jax
 
-from pper_jax.decode import BeamConfig, decode_prompts, distinct
+from pper_jax.decode import Method, decode_prompts, distinct
 from pper_jax.errors import UserError
 from pper_jax.files import append_jsonl, dump_jsonl, read_jsonl, write_atomic
-from pper_jax.programs.language_model import LanguageModel, encode_prompts, with_stops
+from pper_jax.programs.language_model import LanguageModel, encode_prompts, ends_of
 from pper_jax.programs.rows import sample_rows
 from pper_jax.tasks import Sample, Task
 from pper_jax.terminal import Progress
@@ -39,22 +38,11 @@ def _kept_samples(path: Path, tasks: Sequence[Task], programs_per_task: int, mod
     return groups
 
 
-def _programs_asked(config: Any) -> int:
-    return (config.num_return or config.width) if isinstance(config, BeamConfig) else config.num_samples
-
-
-def _twice(config: Any) -> Any:
-    """``config`` with twice as many programs a task, none of them held back."""
-    if isinstance(config, BeamConfig):
-        return replace(config, width=2 * config.width, num_return=None)
-    return replace(config, num_samples=2 * config.num_samples)
-
-
 def sample_tasks(
     model: LanguageModel,
     tasks: Sequence[Task],
     path: Path,
-    config: Any,
+    config: Method,
     *,
     batch_size: int,
     key: jax.Array | None = None,
@@ -70,30 +58,31 @@ def sample_tasks(
     Raises:
         UserError: a prompt is longer than the context allows (the task is named).
     """
-    width = _programs_asked(config)
+    width = config.programs_per_prompt
     groups = _kept_samples(path, tasks, width, model.name)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, dump_jsonl([s.to_json() for group in groups.values() for s in group]))
     todo = [i for i, task in enumerate(tasks) if task.task_id not in groups]
-    prompts = encode_prompts(model, tasks)
     results = decode_prompts(
         model.module,
         model.params,
-        [prompts[i] for i in todo],
-        config=with_stops(_twice(config) if only_distinct else config, model, tasks),
+        encode_prompts(model, tasks),
+        config=config.widened() if only_distinct else config,
         batch_size=batch_size,
-        names=[f"task {tasks[i].task_id}" for i in todo],
+        ends=ends_of(model, tasks),
+        only=todo,
+        names=[f"task {task.task_id}" for task in tasks],
         key=key,
-        prompt_ids=todo,
         reproducible=True,  # a run that was interrupted ends with the same bytes as one that was not
     )
     repeated = 0
     with Progress(label, len(tasks), done=len(tasks) - len(todo), unit="tasks") as progress:
         for index, programs in results:
-            task = tasks[todo[index]]
+            task = tasks[index]
             rows = sample_rows(model, task, programs)
             if only_distinct:
-                kept, found = distinct(rows, [row.program(task) for row in rows], width)
+                of_group = [program.group for program in programs]
+                kept, found = distinct(rows, [row.program(task) for row in rows], width, of_group)
                 rows, repeated = [replace(row, rank=rank) for rank, row in enumerate(kept)], repeated + found
             groups[task.task_id] = rows
             append_jsonl(path, [s.to_json() for s in groups[task.task_id]])
