@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 
+from pper_jax.decode import Ends
 from pper_jax.files import digest_path, model_folder
 from pper_jax.models import load_model, resolve_model
 from pper_jax.models.ends import read_ends, tokenizer_ends
@@ -68,9 +69,8 @@ def encode_prompts(model: LanguageModel, tasks: Sequence[Task]) -> list[list[int
     return [encode(model.tokenizer, task.prompt, model.eos_ids, f"task {task.task_id}") for task in tasks]
 
 
-def with_stops(config: Any, model: LanguageModel, tasks: Sequence[Task]) -> Any:
-    """``config`` with the model's EOS and, where all tasks share their stops, the stops' token suffixes."""
-    stops = {task.stop for task in tasks}
-    suffixes = stop_token_suffixes(model.tokenizer, stops.pop()) if len(stops) == 1 else ()
+def ends_of(model: LanguageModel, tasks: Sequence[Task]) -> list[Ends]:
+    """What the programs of each task end at: the model's EOS, and token suffixes that show one of the task's stops."""
     pad = model.eos_ids[0] if model.eos_ids else 0
-    return replace(config, eos_ids=model.eos_ids, pad_id=pad, stop_suffixes=suffixes)
+    known = {stop: stop_token_suffixes(model.tokenizer, stop) for stop in {task.stop for task in tasks}}
+    return [Ends(model.eos_ids, pad, known[task.stop]) for task in tasks]
