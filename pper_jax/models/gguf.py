@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from pper_jax.errors import UserError
-from pper_jax.models.families import Family, GGUFFacts, family_named
+from pper_jax.models.families import GGUFFacts, family_named
 from pper_jax.models.gguf_file import GGUF, open_gguf
-from pper_jax.models.layers import ModelConfig
+from pper_jax.models.layers import LARGEST, ModelConfig
 from pper_jax.models.stated import cut, refuse_unread_metadata
 from pper_jax.models.weights import Source
+from pper_jax.ranges import check_number
 
 __all__ = ["GGUF", "open_gguf", "read_config", "read_tokenizer", "stored_types", "unpermute", "weight_source"]
 
@@ -35,21 +36,18 @@ def stored_types(model: GGUF) -> set[str]:
     return {tensor.kind.name for tensor in model.tensors.values()}
 
 
-def _family_of(model: GGUF) -> Family:
-    family = family_named(model.stated().text("general.architecture"), str(model.path))
-    if family.read_gguf is None:
-        raise UserError(f"{model.path}: GGUF files of family {family.name!r} are not read; use a Hugging Face folder.")
-    return family
-
-
 def read_config(model: GGUF) -> ModelConfig:
     """The model's configuration (compute type float32) from metadata and tensor names."""
-    family = _family_of(model)
+    family = family_named(model.stated().text("general.architecture"), str(model.path))
+    if family.read_gguf is None:
+        raise UserError(f"{model.path}: GGUF files of {family.name!r} are not read; use the Hugging Face folder.")
     if "token_embd.weight" not in model.tensors:
         raise UserError(f"{model.path}: no tensor 'token_embd.weight'; this is not a whole language model.")
     divisors = _read_tensor(model, ROPE_DIVISORS) if ROPE_DIVISORS in model.tensors else None
+    vocabulary = model.tensors["token_embd.weight"].shape[0]
+    check_number(f"{model.path}: the vocabulary of 'token_embd.weight'", vocabulary, least=1, most=LARGEST, whole=True)
     facts = GGUFFacts(
-        vocab_size=model.tensors["token_embd.weight"].shape[0],
+        vocab_size=vocabulary,
         tied="output.weight" not in model.tensors,
         attention_bias="blk.0.attn_output.bias" in model.tensors,
         mlp_bias="blk.0.ffn_up.bias" in model.tensors,
@@ -99,11 +97,8 @@ def read_tokenizer(model: GGUF) -> Any:
         )
     from transformers import PreTrainedTokenizerFast
 
-    tokens, merges, types = (
-        stated.texts("ggml.tokens"),
-        stated.texts("ggml.merges"),
-        stated.wholes("ggml.token_type", []),
-    )
+    tokens, merges = stated.texts("ggml.tokens"), stated.texts("ggml.merges")
+    types = stated.wholes("ggml.token_type", [])
     names = {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding"}
     given = {ours: key for ours, theirs in names.items() if (key := f"ggml.{theirs}_token_id") in stated}
     ids = {ours: stated.whole(key, least=0, most=len(tokens) - 1) for ours, key in given.items()}

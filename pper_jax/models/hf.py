@@ -114,6 +114,11 @@ def stored_types(folder: Path) -> set[str]:
     return {handle.get_slice(name).get_dtype() for file in weight_files(folder) for handle, name in _tensors(file)}
 
 
+def stored_names(folder: Path) -> list[str]:
+    """The names of the stored weights, from the headers alone."""
+    return [name for file in weight_files(folder) for _, name in _tensors(file)]
+
+
 def _tensors(file: Path) -> list[tuple[Any, str]]:
     try:
         handle = safe_open(str(file), framework="np")

@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 
 from pper_jax.errors import UserError
-from pper_jax.models.layers import ACTIVATIONS
+from pper_jax.models.layers import ACTIVATIONS, LARGEST, MOST_HEAD_DIM
 from pper_jax.ranges import check_number
 
-LARGEST = 2**31 - 1  # of any length that a checkpoint states
 MOST_LAYERS = 10_000
 
 
@@ -65,7 +64,7 @@ class Stated:
 
     def even(self, key: str, default: int) -> int:
         """An even number: rotary positions turn pairs."""
-        if (value := self.whole(key, default or None, least=2)) % 2:
+        if (value := self.whole(key, default or None, least=2, most=MOST_HEAD_DIM)) % 2:
             raise UserError(f"{self.where}: {self.prefix}{key} is {value}; rotary positions need an even number.")
         return value
 
@@ -145,9 +144,10 @@ def cut(text: object, most: int = 80) -> str:
 
 # Of a GGUF file: what changes no number of ours, and the values that are as good as absent besides 0, false and empty.
 GGUF_HARMLESS = frozenset(
-    "vocab_size tensor_data_layout attention.layer_norm_epsilon attention.layer_norm_rms_epsilon rope.scaling.finetuned "
-    "rope.scaling.original_context_length rope.scaling.yarn_log_multiplier rope.scaling.yarn_ext_factor "
-    "rope.scaling.yarn_attn_factor rope.scaling.yarn_beta_fast rope.scaling.yarn_beta_slow".split()
+    "vocab_size tensor_data_layout attention.layer_norm_epsilon attention.layer_norm_rms_epsilon "
+    "rope.scaling.finetuned rope.scaling.original_context_length rope.scaling.yarn_log_multiplier "
+    "rope.scaling.yarn_ext_factor rope.scaling.yarn_attn_factor "
+    "rope.scaling.yarn_beta_fast rope.scaling.yarn_beta_slow".split()
 )
 GGUF_NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "attention.causal": (True,),
@@ -205,8 +205,10 @@ def refuse_unread_config(stated: Stated, *, positions: int) -> None:
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             window = "window" in key and (not windows or value >= positions)
             neutral |= window or (value == 1 and re.search("scal|multiplier|factor|num_experts", key) is not None)
-        elif key in ("layer_types", "is_causal"):
-            neutral |= value is True or (isinstance(value, list) and all(kind == "full_attention" for kind in value))
+        elif key == "is_causal":
+            neutral = value is True
+        elif key == "layer_types" and isinstance(value, list):
+            neutral = all(kind == "full_attention" for kind in value)
         if not neutral:
             raise stated.unsupported(key)
 

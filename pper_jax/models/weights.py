@@ -1,7 +1,7 @@
 """The names and layouts of every weight, once for both directions: ours, Hugging Face's and GGUF's.
 
-A family's table lists modules; ``stored_tensors`` expands it over layers and over the leaves that the module at hand really has.
-Stored weights have at most two axes; ours split heads apart, and one stored tensor may hold several of ours.
+A family's table lists modules; ``stored_tensors`` expands it over layers and over the leaves that the module at hand
+really has. Stored weights have at most two axes; ours split heads apart; one stored tensor may hold several of ours.
 """
 
 from __future__ import annotations

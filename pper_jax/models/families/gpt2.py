@@ -10,7 +10,7 @@ from flax import linen as nn
 
 from pper_jax.models.causal_lm import CausalLM
 from pper_jax.models.families.family import Family, GGUFFacts
-from pper_jax.models.layers import ACTIVATIONS, Attention, ModelConfig, dense, layer_norm
+from pper_jax.models.layers import ACTIVATIONS, MOST_HEAD_DIM, Attention, ModelConfig, dense, layer_norm
 from pper_jax.models.stated import Stated
 from pper_jax.types import LayerCache
 
@@ -100,7 +100,7 @@ def write_hf(config: ModelConfig) -> dict[str, Any]:
 def read_gguf(stated: Stated, facts: GGUFFacts) -> ModelConfig:
     """The config of a GGUF file."""
     hidden, heads = stated.whole("embedding_length"), stated.whole("attention.head_count")
-    head_dim = stated.whole("attention.key_length", stated.split(hidden, heads, "embedding_length"))
+    head_dim = stated.whole("attention.key_length", stated.split(hidden, heads, "embedding_length"), most=MOST_HEAD_DIM)
     return ModelConfig(
         family="gpt2",
         vocab_size=facts.vocab_size,
