@@ -17,6 +17,7 @@ from pper_jax.models import gguf, hf
 from pper_jax.models.causal_lm import CausalLM
 from pper_jax.models.families import build_model
 from pper_jax.models.layers import ModelConfig
+from pper_jax.models.stated import same_layers
 from pper_jax.models.weights import assemble, parameter_shapes
 from pper_jax.types import Params
 
@@ -104,11 +105,13 @@ def describe(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     if path.is_dir():
         config, _ = hf.read_config(path)
-        types = hf.stored_types(path)
+        names, types = hf.stored_names(path), hf.stored_types(path)
         size = sum(file.stat().st_size for file in path.iterdir() if file.is_file())
     else:
         model = gguf.open_gguf(path)
-        config, types, size = gguf.read_config(model), gguf.stored_types(model), path.stat().st_size
+        config, names, types = gguf.read_config(model), list(model.tensors), gguf.stored_types(model)
+        size = path.stat().st_size
+    same_layers(config.num_layers, names, path)
     return {"path": str(path), **_widths(config), "stored_as": "+".join(sorted(types)), "bytes_on_disk": size}
 
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -25,8 +26,9 @@ def sampling_asked(
     model: LanguageModel, tasks: Sequence[Task], config: Method, key: jax.Array | None, only_distinct: bool
 ) -> dict[str, Any]:
     """All that decides which programs are written, as plain data; how many prompts go at once is no part of it."""
-    plain = dataclasses.is_dataclass(config) and not isinstance(config, type)
-    options = dataclasses.asdict(config) if plain else {"all": repr(config)}
+    options: dict[str, Any] = {"all": repr(config)}
+    if dataclasses.is_dataclass(config):
+        options = dataclasses.asdict(config)
     return {
         "tasks": digest([task.to_json() for task in tasks]),
         "model": model.name,
