@@ -102,7 +102,8 @@ def read_tokenizer(model: GGUF) -> Any:
     tokens, merges = stated.texts("ggml.tokens"), stated.texts("ggml.merges")
     types = stated.wholes("ggml.token_type", [])
     names = {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding"}
-    given = {ours: key for ours, theirs in names.items() if stated.get(key := f"ggml.{theirs}_token_id", NONE) not in (-1, NONE)}
+    keys = {ours: f"ggml.{theirs}_token_id" for ours, theirs in names.items()}
+    given = {ours: key for ours, key in keys.items() if stated.get(key, NONE) not in (-1, NONE)}
     ids = {ours: stated.whole(key, least=0, most=len(tokens) - 1) for ours, key in given.items()}
     special = {f"{name}_token": tokens[index] for name, index in ids.items()}
     try:
@@ -137,8 +138,7 @@ def _byte_level_bpe(tokens: list[str], merges: list[str], digits: bool, pattern:
 def _add_special(backend: Any, tokens: list[str], types: list[int]) -> None:
     from tokenizers import AddedToken
 
-    added = [(token, kind) for token, kind in zip(tokens, types, strict=False) if kind in (NONE = 2**32 - 1  # as a token id
-CONTROL, USER_DEFINED)]
+    added = [(token, kind) for token, kind in zip(tokens, types, strict=False) if kind in (CONTROL, USER_DEFINED)]
     backend.add_special_tokens([AddedToken(token, normalized=False) for token, kind in added if kind == CONTROL])
     backend.add_tokens([AddedToken(token, normalized=False) for token, kind in added if kind == USER_DEFINED])
 
