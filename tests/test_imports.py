@@ -12,7 +12,7 @@ PACKAGE = ROOT / "pper_jax"
 # A room may import rooms of lower rank, and itself.
 RANKS = {
     "errors": 0,
-    "arguments": 0,
+    "arguments": 2,
     "folders": 0,
     "types": 0,
     "terminal": 0,

@@ -122,16 +122,16 @@ def _eval(args: argparse.Namespace) -> int:
     from pper_jax.programs.figures import print_figures
     from pper_jax.programs.language_model import open_model
 
-    ks = _ks(args)
-    config = decoder(args, args.samples or ks[-1])
+    ks, tasks = _ks(args), tasks_of(args.tasks)
+    config, pool = decoder(args, args.samples or ks[-1]), test_pool(args)
     result = evaluate(
         open_model(args.model, args.weights),
-        tasks_of(args.tasks),
+        tasks,
         ks,
         args.method,
         config,
         batch_size=args.batch_size,
-        pool=test_pool(args),
+        pool=pool,
         out=Path(args.out) if args.out else None,
         seed=args.seed,
     )

@@ -42,6 +42,7 @@ def test_file(tasks: Sequence[Task], samples_path: Path, out: Path, pool: TestPo
     samples = read_samples(samples_path, tasks)
     out.parent.mkdir(parents=True, exist_ok=True)
     forget_if_complete(out, set(range(len(samples))), "sample")
+    pool.expect(len(samples))
     with pool:
         line = summarise_verdicts(run_tests(pool, tasks, samples, out))
     known = pool.statistics.shared + pool.statistics.from_cache
@@ -69,6 +70,7 @@ def evaluate(
         folder.mkdir(parents=True, exist_ok=True)
         samples = sample_file(model, tasks, folder / "samples.jsonl", config, batch_size=batch_size, seed=seed)
         forget_if_complete(folder / "verdicts.jsonl", set(range(len(samples))), "sample")
+        pool.expect(len(samples))
         with pool:
             rows = run_tests(pool, tasks, samples, folder / "verdicts.jsonl")
     return figures(tasks, rows, ks, method, seed)
