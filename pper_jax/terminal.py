@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from typing import Any
@@ -73,9 +74,13 @@ class Progress:
         note = f", {self._note}" if self._note else ""
         unit = f" {self.unit}" if self.unit else ""
         speed = f"{rate:.3g}{unit}/s"
-        print(f"{self.label}: {self.done}/{self.total}{unit} in {seconds:.0f} s, {speed}{left}{note}", file=sys.stderr)
+        with contextlib.suppress(OSError):  # a log that is full costs no work
+            print(
+                f"{self.label}: {self.done}/{self.total}{unit} in {seconds:.0f} s, {speed}{left}{note}", file=sys.stderr
+            )
 
 
 def say(sentence: str) -> None:
-    """One line for the person who watches."""
-    print(sentence, flush=True)
+    """One line for the person who watches; where it cannot be written, the work goes on and the command says so."""
+    with contextlib.suppress(OSError):
+        print(sentence, flush=True)

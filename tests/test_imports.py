@@ -13,7 +13,7 @@ PACKAGE = ROOT / "pper_jax"
 RANKS = {
     "errors": 0,
     "arguments": 2,
-    "folders": 0,
+    "folders": 1,
     "types": 0,
     "terminal": 0,
     "evaluation": 1,
