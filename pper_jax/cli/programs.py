@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pper_jax.arguments import add_command, positive
+from pper_jax.arguments import COUNT_LIMIT, add_command, positive
 from pper_jax.cli.options import (
     add_decoding,
     add_model,
@@ -18,7 +18,7 @@ from pper_jax.cli.options import (
     tasks_of,
     test_pool,
 )
-from pper_jax.errors import UserError
+from pper_jax.errors import UserError, shown
 
 
 def add(commands: Any) -> None:
@@ -143,12 +143,17 @@ def _eval(args: argparse.Namespace) -> int:
 
 
 def _ks(args: argparse.Namespace) -> list[int]:
+    """The numbers of ``--k``, smallest first; no task has more programs than ``--samples``."""
     try:
         ks = sorted({int(k) for k in args.k.split(",")})
     except ValueError:
         ks = []
-    if not ks or ks[0] < 1:
-        raise UserError(f"--k is {args.k!r}; write positive numbers with commas, such as 1,5,10")
+    if not ks or not 1 <= ks[0] <= ks[-1] <= COUNT_LIMIT:
+        raise UserError(f"--k is {shown(args.k)}; write positive numbers with commas, such as 1,5,10")
     if args.method == "greedy" and ks != [1]:
         raise UserError("--method greedy writes one program a task, so only --k 1 makes sense")
+    if args.samples and args.samples < ks[-1]:
+        raise UserError(
+            f"--k {ks[-1]} needs {ks[-1]} programs a task, and --samples is {args.samples}; raise --samples"
+        )
     return ks

@@ -44,7 +44,7 @@ def test_file(tasks: Sequence[Task], samples_path: Path, out: Path, pool: TestPo
     forget_if_complete(out, set(range(len(samples))), "sample")
     pool.expect(len(samples))
     with pool:
-        line = summarise_verdicts(run_tests(pool, tasks, samples, out))
+        line = summarise_verdicts(run_tests(pool, tasks, samples, out), tasks)
     known = pool.statistics.shared + pool.statistics.from_cache
     return line + (f"; {known} verdicts were known from the same program and tests" if known else "")
 
