@@ -117,7 +117,7 @@ def apply_overrides(data: dict[str, Any], overrides: Sequence[str]) -> dict[str,
                 raise UserError(
                     f"the override {shown(override)} goes below {shown(parent)}, which is a value and not a section"
                 )
-        node[last] = _parse_yaml(text, f"the override {shown(override)}")
+        node[last] = parse_yaml(text, f"the override {shown(override)}")
     return result
 
 
@@ -153,7 +153,8 @@ _Loader.yaml_implicit_resolvers = {
 _Loader.yaml_constructors = {k: v for k, v in yaml.SafeLoader.yaml_constructors.items() if k != _DATE}
 
 
-def _parse_yaml(text: str, where: str) -> Any:
+def parse_yaml(text: str, where: str) -> Any:
+    """The plain data of a YAML text; ``where`` begins the sentence of a UserError when it has none."""
     try:
         data = yaml.load(text, Loader=_Loader)
         _refuse_endless(data, where)
@@ -189,7 +190,7 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise UserError(f"cannot read the configuration {path}: {reason}") from None
-    data = _parse_yaml(text, str(path))
+    data = parse_yaml(text, str(path))
     if not isinstance(data, dict):
         raise UserError(f"{path} holds no configuration: its top level must be keys and values")
     return data

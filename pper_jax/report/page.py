@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
 from pper_jax.errors import UserError
+from pper_jax.files import check_output, write_atomic
 from pper_jax.report import elements, plots, words
 from pper_jax.report.compare import comparison_page
 from pper_jax.report.data import METRICS, Gain, Row, RunData, as_dict, load_run, number
@@ -37,6 +37,8 @@ def write_report(run_dirs: Sequence[Path], out: Path | None = None) -> Path:
     """
     if not run_dirs:
         raise UserError("no run folder was given: name at least one, such as runs/quickstart")
+    if out is not None:
+        _check(Path(out), run_dirs)
     runs = [load_run(Path(folder)) for folder in run_dirs]
     if out is None:
         out = runs[0].path / "report.html" if len(runs) == 1 else runs[0].path.resolve().parent / "comparison.html"
@@ -63,17 +65,28 @@ def run_page(run: RunData) -> str:
     return elements.page(f"{run.name} – pper_jax run report", _header(run), main)
 
 
+def _check(out: Path, run_dirs: Sequence[Path]) -> None:
+    """See before the page is made whether ``out`` can be written, and that this destroys nothing of a run."""
+    if out.is_dir():
+        raise _cannot_be_written(out, "it is a folder")
+    if not out.parent.is_dir():
+        raise _cannot_be_written(out, "its folder is not there")
+    for folder in run_dirs:
+        if out.exists() and out.suffix != ".html" and out.resolve().is_relative_to(Path(folder).resolve()):
+            raise _cannot_be_written(out, "it is a file of the run")
+    check_output(out, run_dirs)
+
+
 def _write(out: Path, text: str) -> None:
     """Whole or not at all: a page that is being looked at is never half written."""
-    part = out.with_name(f"{out.name}.part")
     try:
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, out)
+        write_atomic(out, text.encode(errors="replace"))
     except OSError as error:
-        part.unlink(missing_ok=True)
-        raise UserError(
-            f"the report cannot be written to {out} ({error.strerror}): give another file with --out"
-        ) from error
+        raise _cannot_be_written(out, error.strerror) from error
+
+
+def _cannot_be_written(out: Path, reason: str | None) -> UserError:
+    return UserError(f"the report cannot be written to {out} ({reason}): give another file with --out")
 
 
 def _header(run: RunData) -> str:
