@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from pper_jax.files import check_model_folder
 from pper_jax.loop.config import TrainSection
 from pper_jax.models import ModelConfig, build_model, save_model
 from pper_jax.settings import dump_yaml
@@ -25,6 +26,8 @@ from pper_jax.train import OptimizerConfig, init_train_state, make_optimizer, ma
 from pper_jax.types import TrainBatch
 
 END_OF_TEXT = "<|endoftext|>"
+
+RECIPE = "pretrain.yaml"  # the configuration, kept with the model
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,11 @@ def _batches(rows: TrainBatch, batch_size: int, seed: int) -> Iterator[TrainBatc
 
 
 def pretrain(config: PretrainConfig) -> Path:
-    """Generate the corpus, train tokenizer and model, and write the HF folder ``config.out``."""
+    """Generate the corpus, train tokenizer and model, and write the HF folder ``config.out``.
+
+    Raises UserError, before any work, where that folder cannot be written or holds what would be lost.
+    """
+    check_model_folder(config.out, (RECIPE,))
     began = time.monotonic()
     with Progress("corpus", config.corpus.examples, unit="examples") as progress:
         pairs = []
@@ -136,8 +143,7 @@ def pretrain(config: PretrainConfig) -> Path:
     )
     module, params = _fit(config, model_config, rows)
     out = Path(config.out)
-    save_model(out, module, params, tokenizer)
-    (out / "pretrain.yaml").write_text(dump_yaml(config), encoding="utf-8")
+    save_model(out, module, params, tokenizer, texts={RECIPE: dump_yaml(config)})
     print(f"wrote {out} after {(time.monotonic() - began) / 60:.1f} minutes", flush=True)
     return out
 

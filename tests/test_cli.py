@@ -194,7 +194,15 @@ def test_doctor_finds_the_pool_sound(capsys):
     assert "BAD" not in out
 
 
-def test_a_finished_output_is_made_anew_and_a_cut_one_is_completed(tasks, tmp_path):
+def keep_verdicts(monkeypatch, tmp_path, argv):
+    """Run `pper test` on a disk that is full when the whole output is written."""
+    with monkeypatch.context() as patch:
+        patch.setattr("pper_jax.files.partial.write_together", lambda contents: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            main(argv)
+
+
+def test_a_finished_output_is_made_anew_and_a_cut_one_is_completed(tasks, tmp_path, monkeypatch):
     out = tmp_path / "v.jsonl"
     argv = ["test", "--tasks", str(tasks), "--samples", str(tmp_path / "s.jsonl"), "--out", str(out)]
     right = {"task_id": "t/1", "completion": "    return x + 1\n"}
@@ -204,11 +212,15 @@ def test_a_finished_output_is_made_anew_and_a_cut_one_is_completed(tasks, tmp_pa
     assert [json.loads(line)["pass_rate"] for line in first] == [1.0, 0.5]
 
     kept = json.loads(first[0]) | {"mark": "kept"}
-    out.write_text(json.dumps(kept) + "\n" + first[1][:20])  # killed while it wrote the second verdict
+    keep_verdicts(monkeypatch, tmp_path, argv)
+    partial = out.with_name("v.jsonl.partial")
+    head = partial.read_text().splitlines()[0]
+    partial.write_text(f"{head}\n{json.dumps(kept)}\n{first[1][:20]}")  # killed while it wrote the second verdict
     assert main(argv) == 0
     again = [json.loads(line) for line in out.read_text().splitlines()]
     assert again[0] == kept
     assert again[1]["pass_rate"] == 0.5
+    assert not partial.exists()
 
     write(tmp_path / "s.jsonl", {"task_id": "t/1", "completion": "    return 6\n"}, right)
     assert main(argv) == 0

@@ -20,7 +20,9 @@ from pper_jax.bench.runners import RUNNERS, Job, Program
 from pper_jax.bench.table import print_race
 from pper_jax.decode import pack_prompts, score
 from pper_jax.errors import RunFailure, UserError
+from pper_jax.files import write_atomic
 from pper_jax.models import load_model
+from pper_jax.terminal import check_interrupted
 from pper_jax.types import Programs
 
 WORKLOADS = ("no-eos", "eos")
@@ -163,12 +165,13 @@ def score_losses(
 
 def _say(text: str) -> None:
     """Progress, on standard error."""
+    check_interrupted()
     print(f"  {text}", file=sys.stderr, flush=True)
 
 
 def write_json(result: dict[str, Any], path: Path) -> None:
     """The result as a file."""
-    path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    write_atomic(path, json.dumps(result, indent=2) + "\n")
 
 
 def parse_numbers(text: str, option: str) -> tuple[int, ...]:

@@ -25,6 +25,8 @@ from pper_jax.bench.execution_lanes import LANES
 from pper_jax.bench.execution_programs import make_programs, reference_programs
 from pper_jax.errors import RunFailure, UserError
 from pper_jax.execution.limits import require_positive
+from pper_jax.files import write_atomic
+from pper_jax.terminal import check_interrupted
 
 KINDS = ("call", "literal", "asserts", "check", "stdio")
 OURS = ("pper program", "pper batch")
@@ -130,6 +132,7 @@ def race(kind: str, workers: int, options: Options) -> dict[str, Any]:
                 missing[name] = lane.missing
         for _ in range(options.rounds):
             for lane in lanes:
+                check_interrupted()
                 turns.setdefault(lane.name, []).append(lane.turn())
     return {"kind": kind, "workers": workers, "programs": len(rows), "missing": missing} | figures(turns)
 
@@ -194,5 +197,4 @@ def table(result: dict[str, Any]) -> str:
 
 def write_json(result: dict[str, Any], path: Path) -> None:
     """Write the result of ``bench_execution``."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_atomic(path, json.dumps(result, indent=1) + "\n")

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pper_jax.arguments import add_command, positive
+from pper_jax.errors import UserError
+from pper_jax.files import check_output
 
 
 def add_bench(commands: Any) -> None:
@@ -56,8 +59,18 @@ def add_bench(commands: Any) -> None:
     sub.add_argument("--out", help="write everything as JSON to this file")
 
 
+def _check_outputs(*paths: str | None, inputs: Sequence[str | None] = ()) -> None:
+    """Known before a benchmark of minutes, not after it."""
+    given = [path for path in paths if path is not None]
+    for number, path in enumerate(given):
+        check_output(path, inputs)
+        if path in given[:number]:
+            raise UserError(f"{path} is named twice; give each output a file of its own")
+
+
 def _bench_beam(args: argparse.Namespace) -> int:
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # the runners are processes that share a GPU
+    _check_outputs(args.out, args.plot)
     from pper_jax.bench.beam import Options, bench_beam, parse_numbers, write_json
     from pper_jax.bench.plot import write_plot
 
@@ -82,6 +95,7 @@ def _bench_beam(args: argparse.Namespace) -> int:
 
 
 def _bench_replay(args: argparse.Namespace) -> int:
+    _check_outputs(args.out)
     from pper_jax.bench.beam import parse_numbers
     from pper_jax.bench.replay import bench_replay
 
@@ -96,6 +110,7 @@ def _bench_replay(args: argparse.Namespace) -> int:
 
 
 def _bench_execution(args: argparse.Namespace) -> int:
+    _check_outputs(args.out, inputs=[args.tasks])
     from pper_jax.bench.beam import parse_numbers
     from pper_jax.bench.execution import Options, bench_execution, write_json
 

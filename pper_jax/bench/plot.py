@@ -7,6 +7,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from pper_jax.files import write_atomic
 from pper_jax.report.svg import ticks
 
 WIDTH, LEFT, RIGHT = 720, 170, 64  # of the view box, and what stands beside the bars
@@ -37,7 +38,7 @@ def plot_races(races: Sequence[dict[str, Any]]) -> str:
 
 def write_plot(races: Sequence[dict[str, Any]], path: Path) -> None:
     """The picture as a file."""
-    path.write_text(plot_races(races), encoding="utf-8")
+    write_atomic(path, plot_races(races))
 
 
 def _text(css: str, x: float, y: float, text: str) -> str:

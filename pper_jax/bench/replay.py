@@ -13,7 +13,6 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import jax
@@ -21,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pper_jax.errors import UserError
+from pper_jax.files import write_atomic
 from pper_jax.replay import sum_tree
 
 SCAN_STEPS = 100
@@ -279,5 +279,5 @@ def bench_replay(
     rows, missing = compare(capacities, batches, libraries=libraries, rounds=rounds, draws=draws)
     print(table(rows, missing))
     if out:
-        Path(out).write_text(json.dumps({"rows": rows, "missing": missing}, indent=1) + "\n", encoding="utf-8")
+        write_atomic(out, json.dumps({"rows": rows, "missing": missing}, indent=1) + "\n")
     return 0

@@ -17,6 +17,9 @@ from pper_jax.cli import models, programs, report, run, tasks
 from pper_jax.cli.streams import complain, flushed, one_line, open_streams, reader_left
 from pper_jax.errors import RunFailure, UserError
 from pper_jax.folders import cache_folder
+from pper_jax.terminal import Interrupted, interrupted, interruption
+
+INTERRUPTED = "interrupted; what was finished is kept, and the same command goes on from there"
 
 __all__ = ["build_parser", "main", "parse"]
 
@@ -57,24 +60,35 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of `pper`; returns the exit code."""
     open_streams()
     try:
-        code = _answer(parse(argv))
+        code = _run(parse(argv))
     except SystemExit as end:  # --help, --version and wrong use
         raise SystemExit(flushed(int(end.code or 0))) from None
     return flushed(code)
 
 
-def _answer(args: argparse.Namespace) -> int:
+def _run(args: argparse.Namespace) -> int:
+    """The exit code of one command, which a signal may end."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     with contextlib.suppress(UserError):  # what XLA compiled is kept for the next call; read when jax is first imported
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_folder() / "compiled"))
+    with interruption():
+        code = _answer(args)
+        stopped = interrupted()
+    return code if stopped is None else complain(INTERRUPTED, stopped)
+
+
+def _answer(args: argparse.Namespace) -> int:
+    """The exit code of one command; what goes wrong is said in one sentence."""
     try:
         return int(args.function(args))
+    except Interrupted as error:
+        return error.code
     except UserError as error:
         return complain(error, 2)
     except RunFailure as error:
         return complain(error, 1)
     except KeyboardInterrupt:
-        return complain("interrupted; what was finished is kept, and the same command goes on from there", 130)
+        return complain(INTERRUPTED, 130)
     except OSError as error:
         if isinstance(error, BrokenPipeError) and reader_left():
             return 0
@@ -83,6 +97,8 @@ def _answer(args: argparse.Namespace) -> int:
     except MemoryError:
         return complain("cannot go on: no memory is left on this machine", 1)
     except Exception as error:
+        if (stopped := interrupted()) is not None:  # a process that works for us heard the signal too, and ended
+            return stopped
         if sentence := _fault_of_the_device(error):
             return complain(f"cannot go on: {sentence}", 1)
         raise

@@ -81,6 +81,7 @@ def test_pool(args: argparse.Namespace) -> Any:
     """The pool that ``args`` ask for, not open yet."""
     from pper_jax.execution import Limits, pool_class
     from pper_jax.execution.limits import MEBIBYTE
+    from pper_jax.terminal import check_interrupted
 
     return pool_class("ray" if args.ray else "local")(
         args.workers,
@@ -94,6 +95,7 @@ def test_pool(args: argparse.Namespace) -> Any:
         isolation=args.isolation,
         require_isolation=args.require_isolation,
         cache=args.cache or True,
+        watch=check_interrupted,
     )
 
 

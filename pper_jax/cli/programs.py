@@ -19,6 +19,7 @@ from pper_jax.cli.options import (
     test_pool,
 )
 from pper_jax.errors import UserError, shown
+from pper_jax.files import check_output
 
 
 def add(commands: Any) -> None:
@@ -47,6 +48,7 @@ def _sample(args: argparse.Namespace) -> int:
     from pper_jax.programs.evaluate import sample_file
     from pper_jax.programs.language_model import open_model
 
+    check_output(args.out, [args.tasks, args.model])
     tasks, out = tasks_of(args.tasks), Path(args.out)
     config = decoder(args, args.beams)
     samples = sample_file(
@@ -74,8 +76,9 @@ def _add_test(commands: Any) -> None:
 
 
 def _test(args: argparse.Namespace) -> int:
-    from pper_jax.programs.evaluate import test_file
+    from pper_jax.programs.testing import test_file
 
+    check_output(args.out, [args.tasks, args.samples])
     pool = test_pool(args)
     print(test_file(tasks_of(args.tasks), Path(args.samples), Path(args.out), pool))
     return 0
@@ -97,6 +100,7 @@ def _score(args: argparse.Namespace) -> int:
     from pper_jax.programs.language_model import open_model
     from pper_jax.programs.score import score_file
 
+    check_output(args.out, [args.tasks, args.samples, args.model])
     count = score_file(open_model(args.model, args.weights), tasks_of(args.tasks), Path(args.samples), Path(args.out))
     print(f"scored {count} programs into {args.out}")
     return 0
@@ -122,6 +126,8 @@ def _eval(args: argparse.Namespace) -> int:
     from pper_jax.programs.figures import print_figures
     from pper_jax.programs.language_model import open_model
 
+    for name in ("samples.jsonl", "verdicts.jsonl") if args.out else ():
+        check_output(Path(args.out) / name, [args.tasks, args.model])
     ks, tasks = _ks(args), tasks_of(args.tasks)
     config, pool = decoder(args, args.samples or ks[-1]), test_pool(args)
     result = evaluate(

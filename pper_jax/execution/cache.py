@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import sys
 import tempfile
@@ -31,6 +32,7 @@ from pper_jax.execution.spawn import packages
 from pper_jax.execution.verdict import STATUSES, Job, TestResult, Verdict
 
 ENTRIES = 8192
+log = logging.getLogger("pper_jax.execution")
 NEVER_KEPT = frozenset({"infrastructure", "timeout"})
 
 
@@ -64,13 +66,15 @@ class VerdictCache:
     """Verdicts by key: the last ``entries`` in memory, and all of them in ``folder`` where one is given.
 
     A folder may be shared by pools of several processes: files are written whole and then named. A file that cannot be
-    read as a verdict counts as none. Raises UserError where the folder cannot be made.
+    read as a verdict counts as none; one that cannot be written is warned of once, and testing goes on. Raises
+    UserError where the folder cannot be made.
     """
 
     def __init__(self, folder: str | Path | None = None, entries: int = ENTRIES) -> None:
         self.folder = None if folder is None else Path(folder)
         self.entries = entries
         self._recent: OrderedDict[str, Verdict] = OrderedDict()
+        self._warned = False
         if self.folder is not None:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
@@ -92,8 +96,14 @@ class VerdictCache:
     def put(self, key: str, verdict: Verdict) -> None:
         """Keep a verdict."""
         self._remember(key, verdict)
-        if self.folder is not None:
+        if self.folder is None:
+            return
+        try:
             _write(self._path(key), verdict)
+        except OSError as error:
+            if not self._warned:
+                log.warning("verdicts cannot be kept in the cache folder %s: %s", self.folder, error.strerror)
+            self._warned = True
 
     def _remember(self, key: str, verdict: Verdict) -> None:
         self._recent[key] = verdict

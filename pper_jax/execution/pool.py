@@ -76,6 +76,7 @@ class TestPool:
         shared by pools; False runs every job.
     backlog: how many jobs may wait; ``submit`` waits for room beyond.
     progress: called with (jobs done, jobs handed in) after each.
+    watch: called at least once a second while somebody waits; what it raises ends the wait.
     Raises UserError for wrong options.
     """
 
@@ -93,6 +94,7 @@ class TestPool:
         cache: VerdictCache | str | Path | bool = True,
         backlog: int | None = None,
         progress: Callable[[int, int], None] | None = None,
+        watch: Callable[[], None] | None = None,
     ) -> None:
         require_positive("workers", workers, whole=True)
         require_positive("backlog", 1 if backlog is None else backlog, whole=True)
@@ -104,7 +106,7 @@ class TestPool:
         self.compare, self.isolation, self.stop = compare, isolation, stop
         self.require_isolation = require_isolation
         self.backlog = BACKLOG * workers if backlog is None else backlog
-        self.progress = progress
+        self.progress, self.watch = progress, watch
         self.statistics = Statistics()
         if isinstance(cache, bool):
             self.cache = VerdictCache() if cache else None
@@ -209,6 +211,8 @@ class TestPool:
     def poll(self, seconds: float = 0.0) -> None:
         """Hand out work, wait so long for news, and settle the tickets of what is finished."""
         self._require_open()
+        if self.watch is not None:
+            self.watch()
         self._hand_out()
         for worker in self._news(seconds):
             try:
@@ -228,10 +232,12 @@ class TestPool:
         """Give up a ticket; its program is stopped if nobody else waits for it. False where it is done already."""
         if ticket.done:
             return False
-        run = next(run for run in self._runs() if ticket in run.tickets)
-        run.tickets.remove(ticket)
+        run = next((run for run in self._runs() if ticket in run.tickets), None)
         self.statistics.cancelled += 1
         ticket.settle(None)
+        if run is None:  # an exception came between the end of its run and its verdict
+            return True
+        run.tickets.remove(ticket)
         if not run.tickets:
             self._forget(run)
             if run in self._waiting:

@@ -3,20 +3,23 @@
 from pper_jax.files.digests import digest, digest_path
 from pper_jax.files.jsonl import append_jsonl, dump_jsonl, parse_jsonl, read_jsonl, read_text
 from pper_jax.files.locks import lock_folder
+from pper_jax.files.model_folder import check_model_folder, fresh_folder
 from pper_jax.files.outputs import check_output, is_stream, target_of, write_atomic, write_json, write_together
-from pper_jax.files.partial import Partial, finish_together, open_partial
+from pper_jax.files.partial import Partial, finish_together, open_partial, partial_of
 from pper_jax.files.run_folder import RunFolder, empty_marked_folder, is_marked, mark_folder, model_folder
 
 __all__ = [
     "Partial",
     "RunFolder",
     "append_jsonl",
+    "check_model_folder",
     "check_output",
     "digest",
     "digest_path",
     "dump_jsonl",
     "empty_marked_folder",
     "finish_together",
+    "fresh_folder",
     "is_marked",
     "is_stream",
     "lock_folder",
@@ -24,6 +27,7 @@ __all__ = [
     "model_folder",
     "open_partial",
     "parse_jsonl",
+    "partial_of",
     "read_jsonl",
     "read_text",
     "target_of",

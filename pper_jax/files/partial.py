@@ -28,31 +28,31 @@ class Partial:
     Attributes:
         out: the output; what stands there is not touched before everything is done.
         path: where finished units are kept meanwhile; None where ``out`` is a device or a pipe.
-        units: what is finished: lists of rows, each as one :meth:`append` gave it.
+        units: what is finished: plain data, each as one :meth:`append` gave it.
     """
 
     def __init__(self, out: Path, path: Path | None, fd: int | None, units: list[Any]) -> None:
         self.out, self.path, self.units = out, path, units
-        self._fd = fd
+        self._fd, self._removed = fd, False
 
-    def append(self, rows: Rows) -> None:
-        """Keep a finished unit: all of its rows or, after a kill or on a full disk (OSError), none."""
+    def append(self, unit: Any) -> None:
+        """Keep a finished unit: all of it or, after a kill or on a full disk (OSError), nothing."""
         if self._fd is not None:
             end = os.lseek(self._fd, 0, os.SEEK_END)
             try:
-                write_bytes(self._fd, dump_jsonl([list(rows)]).encode())
+                write_bytes(self._fd, dump_jsonl([unit]).encode())
             except OSError as error:
                 with contextlib.suppress(OSError):
                     os.ftruncate(self._fd, end)
                 raise OSError(error.errno, error.strerror, str(self.path)) from None
-        self.units.append(list(rows))
+        self.units.append(unit)
 
     def remove(self) -> None:
         """Forget what was kept."""
-        if self.path is not None:
+        if self.path is not None and not self._removed:
             with contextlib.suppress(OSError):
                 self.path.unlink()
-        self.units = []
+        self._removed = True
 
 
 @contextmanager
@@ -72,18 +72,17 @@ def open_partial(out: str | Path, asking: Mapping[str, Any]) -> Iterator[Partial
     if is_stream(out):
         yield Partial(out, None, None, [])
         return
-    target = target_of(out)
-    path = target.with_name(target.name + SUFFIX)
+    path = partial_of(out)
     path.parent.mkdir(parents=True, exist_ok=True)
     fd = _open_locked(path)
     partial = Partial(out, path, fd, [])
-    empty = False
+    begun = False
     try:
-        partial.units = _begin(fd, path, json.loads(json.dumps(asking)))
-        empty = not partial.units
+        partial.units = _begin(fd, path, json.loads(json.dumps(asking, default=repr)))
+        begun = True
         yield partial
     finally:
-        if empty and not partial.units:
+        if begun and not partial.units:
             partial.remove()  # nothing is lost, and the next call may ask what it likes
         os.close(fd)
 
@@ -93,6 +92,12 @@ def finish_together(outputs: Sequence[tuple[Partial, Rows]]) -> None:
     write_together({partial.out: dump_jsonl(rows) for partial, rows in outputs})
     for partial, _ in outputs:
         partial.remove()
+
+
+def partial_of(out: str | Path) -> Path:
+    """Where the finished units of an ``out`` under way are kept."""
+    target = target_of(out)
+    return target.with_name(target.name + SUFFIX)
 
 
 def _open_locked(path: Path) -> int:
@@ -130,11 +135,20 @@ def _begin(fd: int, path: Path, asking: dict[str, Any]) -> list[Any]:
     kept = units[1:]
     if not kept:
         os.ftruncate(fd, 0)
-        write_bytes(fd, f"{MARK}{json.dumps(asking)}}}\n".encode())
+        _write_head(fd, path, asking)
         return []
     _refuse_other_asking(path, units[0]["asking"], asking)
     os.ftruncate(fd, data.rfind(b"\n") + 1)
     return kept
+
+
+def _write_head(fd: int, path: Path, asking: dict[str, Any]) -> None:
+    try:
+        write_bytes(fd, f"{MARK}{json.dumps(asking)}}}\n".encode())
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            path.unlink()
+        raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 def _parse(line: bytes, where: str) -> Any:

@@ -74,7 +74,7 @@ def most_replayed(folder: RunFolder, parts: Parts) -> list[dict[str, Any]]:
             "round": written[program]["round"],
             "times_drawn": times[program],
             **{key: draws[program][key] for key in ("possibility", "pass_rate", "p2value", "rank", "probability")},
-            "reason": replay.draw_reason(draws[program], parts.replay),
+            "reason": replay.draw_reason(draws[program], parts.rules),
         }
         for program in top
     ]

@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 import optax
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from pper_jax import replay
 from pper_jax.errors import UserError
@@ -37,7 +37,7 @@ class Parts:
         optimizer: the Optax chain.
         mesh: the devices.
         learn: the compiled draw -> train -> write back.
-        replay: the replay room's options.
+        rules: the replay room's options.
         tasks: those that are learnt from.
         prompts: their token ids, in the same order.
         held_out: sets that are only ever evaluated, by name.
@@ -50,12 +50,16 @@ class Parts:
     optimizer: optax.GradientTransformation
     mesh: Mesh
     learn: LearnStep
-    replay: replay.ReplayConfig
+    rules: replay.ReplayConfig
     tasks: Sequence[Task]
     prompts: Sequence[Sequence[int]]
     held_out: Mapping[str, Sequence[Task]]
     source: Source
     asking: Asking
+
+    def empty_buffer(self) -> replay.ReplayState:
+        """A replay buffer without programs, a copy on every device: the learn step compiles for that alone."""
+        return jax.device_put(replay.init(self.rules), NamedSharding(self.mesh, PartitionSpec()))
 
     def writer(self, state: LoopState) -> LanguageModel:
         """The model as it stands, under the name that goes into its samples."""
@@ -108,7 +112,7 @@ def build(
         optimizer=optimizer,
         mesh=mesh,
         learn=learn,
-        replay=rules,
+        rules=rules,
         tasks=tasks,
         prompts=prompts,
         held_out=held_out,
@@ -119,7 +123,7 @@ def build(
             horizon=horizon,
         ),
     )
-    return parts, init_loop_state(train, replay.init(rules))
+    return parts, init_loop_state(train, parts.empty_buffer())
 
 
 def _source(config: RunConfig) -> Source:

@@ -139,9 +139,9 @@ def store(
         eos=parts.model.eos_ids,
         max_length=parts.config.train.max_length,
     )
-    buffer = replay.init(parts.replay) if parts.config.replay.mode == "none" else state.buffer
-    buffer = replay.add(buffer, items, parts.replay)
-    figures = replay.describe(buffer, parts.replay)
+    buffer = parts.empty_buffer() if parts.config.replay.mode == "none" else state.buffer
+    buffer = replay.add(buffer, items, parts.rules)
+    figures = replay.describe(buffer, parts.rules)
     journal.log("replay", index, **figures)
     for warning in figures["warnings"]:
         say(f"round {index}: {warning}")

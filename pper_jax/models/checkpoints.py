@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import tempfile
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from pper_jax.errors import UserError
+from pper_jax.files import fresh_folder, write_atomic
 from pper_jax.models import gguf, hf
 from pper_jax.models.causal_lm import CausalLM
 from pper_jax.models.families import build_model
@@ -69,24 +70,20 @@ def _compute_type(dtype: Any) -> Any:
     return getattr(jnp, name)
 
 
-def save_model(path: str | Path, module: CausalLM, params: Params, tokenizer: Any) -> Path:
+def save_model(
+    path: str | Path, module: CausalLM, params: Params, tokenizer: Any, *, texts: Mapping[str, str] | None = None
+) -> Path:
     """Write a Hugging Face folder that transformers loads; returns its path.
 
     The folder appears whole or not at all: it is written beside ``path`` and renamed. A model folder that stands
-    at ``path`` is replaced; anything else there is refused. Weights keep the type that they have.
+    at ``path`` is replaced, unless it holds files that would be lost; anything else there is refused. Weights keep the
+    type that they have. ``texts`` are further files by name.
     """
-    path = Path(path)
-    if path.exists() and not (path.is_dir() and ((path / "config.json").exists() or not any(path.iterdir()))):
-        raise UserError(f"{path}: exists and is not a model folder; give another path.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as scratch:
-        fresh = Path(scratch) / "new"
-        fresh.mkdir()
+    with fresh_folder(path) as fresh:
         hf.write_folder(fresh, module.config, params, tokenizer)
-        if path.exists():
-            path.rename(Path(scratch) / "old")
-        fresh.rename(path)
-    return path
+        for name, text in (texts or {}).items():
+            write_atomic(fresh / name, text)
+    return Path(path)
 
 
 def describe(path: str | Path) -> dict[str, Any]:

@@ -8,9 +8,9 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from pper_jax.programs.evaluate import evaluate, forget_if_complete, sample_file, test_file
-from pper_jax.programs.figures import figures, print_figures, summarise_verdicts
-from pper_jax.programs.testing import count_statuses, run_tests
+from pper_jax.programs.evaluate import evaluate, sample_file
+from pper_jax.programs.figures import count_statuses, figures, print_figures, summarise_verdicts
+from pper_jax.programs.testing import run_tests, test_file
 
 if TYPE_CHECKING:
     from pper_jax.programs.language_model import LanguageModel, encode_prompts, open_model
@@ -32,7 +32,6 @@ __all__ = [
     "encode_prompts",
     "evaluate",
     "figures",
-    "forget_if_complete",
     "open_model",
     "print_figures",
     "run_tests",

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pper_jax.execution import TestPool
-from pper_jax.files import read_jsonl
-from pper_jax.programs.figures import figures, summarise_verdicts
-from pper_jax.programs.testing import run_tests
-from pper_jax.tasks import Sample, Task, read_samples
+from pper_jax.files import check_output, finish_together, open_partial
+from pper_jax.programs.figures import figures
+from pper_jax.programs.testing import judge_samples, stored_verdicts, verdicts_asked
+from pper_jax.tasks import Sample, Task
+from pper_jax.terminal import at_sudden_end
 
 if TYPE_CHECKING:
     from pper_jax.programs.language_model import LanguageModel
@@ -27,26 +31,26 @@ def sample_file(
     seed: int,
     only_distinct: bool = False,
 ) -> list[Sample]:
-    """Write programs for ``tasks`` to ``out``, or complete what an interrupted call wrote there."""
+    """Write programs for ``tasks`` to ``out``, or complete what an interrupted call of the same asking began.
+
+    What stands in ``out`` stays there until its successor is whole.
+    """
     import jax
 
     from pper_jax.programs.write import sample_tasks
 
-    forget_if_complete(out, {task.task_id for task in tasks}, "task_id")
-    key = jax.random.key(seed)
-    return sample_tasks(model, tasks, out, config, batch_size=batch_size, key=key, only_distinct=only_distinct)
-
-
-def test_file(tasks: Sequence[Task], samples_path: Path, out: Path, pool: TestPool) -> str:
-    """Test a samples file with a pool that is not open yet; returns the summary line."""
-    samples = read_samples(samples_path, tasks)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    forget_if_complete(out, set(range(len(samples))), "sample")
-    pool.expect(len(samples))
-    with pool:
-        line = summarise_verdicts(run_tests(pool, tasks, samples, out), tasks)
-    known = pool.statistics.shared + pool.statistics.from_cache
-    return line + (f"; {known} verdicts were known from the same program and tests" if known else "")
+    check_output(out)
+    return sample_tasks(
+        model,
+        tasks,
+        out,
+        config,
+        batch_size=batch_size,
+        key=jax.random.key(seed),
+        only_distinct=only_distinct,
+        asking={"seed": seed, "key": None},
+        anew=True,
+    )
 
 
 def evaluate(
@@ -63,20 +67,41 @@ def evaluate(
 ) -> dict[str, Any]:
     """Sample, test and judge a model; returns the figures that ``print_figures`` shows, as plain data.
 
-    With ``out`` the samples and verdicts are kept there, and an interrupted evaluation goes on where it stopped.
+    With ``out`` the samples and verdicts are kept there, and an interrupted evaluation goes on where it stopped. Files
+    of an evaluation that is there already stay until all of this one is done, and then are replaced together.
     """
-    with tempfile.TemporaryDirectory(prefix="pper-eval-") as scratch:
-        folder = out or Path(scratch)
-        folder.mkdir(parents=True, exist_ok=True)
-        samples = sample_file(model, tasks, folder / "samples.jsonl", config, batch_size=batch_size, seed=seed)
-        forget_if_complete(folder / "verdicts.jsonl", set(range(len(samples))), "sample")
-        pool.expect(len(samples))
-        with pool:
-            rows = run_tests(pool, tasks, samples, folder / "verdicts.jsonl")
+    import jax
+
+    from pper_jax.programs.write import sampling_asked, stored_samples, write_samples
+
+    key = jax.random.key(seed)
+    with _folder(out) as folder:
+        samples_path, verdicts_path = folder / "samples.jsonl", folder / "verdicts.jsonl"
+        check_output(samples_path)
+        check_output(verdicts_path)
+        stored_samples(samples_path, tasks, model.name)
+        stored_verdicts(verdicts_path)
+        asking = {**sampling_asked(model, tasks, config, None, False), "seed": seed}
+        with (
+            open_partial(samples_path, asking) as written,
+            open_partial(verdicts_path, {**asking, **verdicts_asked(pool, tasks)}) as judged,
+        ):
+            samples = write_samples(written, model, tasks, config, batch_size=batch_size, key=key, label="sample")
+            pool.expect(len(samples))
+            with pool:
+                rows = judge_samples(judged, pool, tasks, samples, label="test")
+            finish_together([(written, [sample.to_json() for sample in samples]), (judged, rows)])
     return figures(tasks, rows, ks, method, seed)
 
 
-def forget_if_complete(path: Path, keys: set[Any], key: str) -> None:
-    """Remove an output that already covers all ``keys``: the same command again starts over, a cut one goes on."""
-    if path.exists() and {row.get(key) for row in read_jsonl(path, torn_ok=True)} >= keys:
-        path.unlink()
+@contextmanager
+def _folder(out: Path | None) -> Iterator[Path]:
+    """``out``, or a temporary folder that is gone afterwards however the process ends."""
+    if out is not None:
+        yield out
+        return
+    with (
+        tempfile.TemporaryDirectory(prefix="pper-eval-") as scratch,
+        at_sudden_end(partial(shutil.rmtree, scratch, ignore_errors=True)),
+    ):
+        yield Path(scratch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,8 +10,12 @@ from typing import Any
 import numpy as np
 
 from pper_jax import evaluation
-from pper_jax.programs.testing import count_statuses
 from pper_jax.tasks import Task
+
+
+def count_statuses(rows: Sequence[dict[str, Any]]) -> dict[str, int]:
+    """How many programs got each verdict."""
+    return dict(Counter(row["status"] for row in rows))
 
 
 def summarise_verdicts(rows: Sequence[dict[str, Any]], tasks: Sequence[Task] = ()) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-from pper_jax.files import model_folder
+from pper_jax.files import digest_path, model_folder
 from pper_jax.models import load_model, resolve_model
 from pper_jax.models.quantize import with_weights
 from pper_jax.tasks import Task
@@ -18,12 +18,16 @@ from pper_jax.types import Params
 
 @dataclass(frozen=True)
 class LanguageModel:
-    """A module, its parameters and its tokenizer; ``name`` goes into the sample rows."""
+    """A module, its parameters and its tokenizer; ``name`` goes into the sample rows.
+
+    ``digest`` stands for the files that it was read from, where it was.
+    """
 
     module: Any
     params: Params
     tokenizer: Any
     name: str
+    digest: str | None = None
 
     @property
     def eos_ids(self) -> tuple[int, ...]:
@@ -40,9 +44,11 @@ def open_model(name: str, weights: str = "auto") -> LanguageModel:
     of different ones are not mixed in one file.
     """
     dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
-    module, params, tokenizer = load_model(model_folder(resolve_model(name)), dtype=dtype)
+    path = model_folder(resolve_model(name))
+    module, params, tokenizer = load_model(path, dtype=dtype)
     module, params = with_weights(module, params, dtype if weights == "auto" else weights)
-    return LanguageModel(module, params, tokenizer, name if weights == "auto" else f"{name} ({weights})")
+    called = name if weights == "auto" else f"{name} ({weights})"
+    return LanguageModel(module, params, tokenizer, called, digest_path(path))
 
 
 def encode_prompts(model: LanguageModel, tasks: Sequence[Task]) -> list[list[int]]:

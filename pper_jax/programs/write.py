@@ -1,9 +1,10 @@
-"""Phase B: programs for tasks, one JSON line each as soon as it is known."""
+"""Phase B: programs for tasks; those of a task are kept as soon as they are known."""
 
 from __future__ import annotations
 
+import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,31 +13,13 @@ import jax
 
 from pper_jax.decode import BeamConfig, decode_prompts, distinct
 from pper_jax.errors import UserError
-from pper_jax.files import append_jsonl, dump_jsonl, read_jsonl, write_atomic
+from pper_jax.files import Partial, digest, finish_together, is_stream, open_partial, partial_of, read_jsonl
 from pper_jax.programs.language_model import LanguageModel, encode_prompts, with_stops
 from pper_jax.programs.rows import sample_rows
 from pper_jax.tasks import Sample, Task
 from pper_jax.terminal import Progress
 
-
-def _kept_samples(path: Path, tasks: Sequence[Task], programs_per_task: int, model: str) -> dict[str, list[Sample]]:
-    """What an earlier, interrupted call wrote: whole groups, but for the last one when it may be cut."""
-    groups: dict[str, list[Sample]] = {}
-    if path.exists():
-        for row in read_jsonl(path, torn_ok=True):
-            sample = Sample.from_json(row)
-            groups.setdefault(sample.task_id, []).append(sample)
-    if groups and len(groups[last := next(reversed(groups))]) < programs_per_task:
-        del groups[last]
-    others = {sample.model for group in groups.values() for sample in group} - {model}
-    if others:
-        raise UserError(f"{path} holds programs of {others.pop()}, not of {model}; name another file or remove it")
-    unknown = groups.keys() - {task.task_id for task in tasks}
-    if unknown:
-        raise UserError(
-            f"{path} holds programs for other tasks, such as {min(unknown)}; name another file or remove it"
-        )
-    return groups
+FILLED_IN = ("eos_ids", "pad_id", "stop_suffixes")  # of a method's options: by the model and the tasks
 
 
 def _programs_asked(config: Any) -> int:
@@ -50,6 +33,23 @@ def _twice(config: Any) -> Any:
     return replace(config, num_samples=2 * config.num_samples)
 
 
+def sampling_asked(
+    model: LanguageModel, tasks: Sequence[Task], config: Any, key: jax.Array | None, only_distinct: bool
+) -> dict[str, Any]:
+    """All that decides which programs are written, as plain data; how many prompts go at once is no part of it."""
+    plain = dataclasses.is_dataclass(config) and not isinstance(config, type)
+    options = dataclasses.asdict(config) if plain else {"all": repr(config)}
+    return {
+        "tasks": digest([task.to_json() for task in tasks]),
+        "model": model.name,
+        "model_files": model.digest,
+        "method": type(config).__name__,
+        "options": {name: value for name, value in options.items() if name not in FILLED_IN},
+        "key": None if key is None else jax.random.key_data(key).tolist(),
+        "distinct": only_distinct,
+    }
+
+
 def sample_tasks(
     model: LanguageModel,
     tasks: Sequence[Task],
@@ -60,20 +60,51 @@ def sample_tasks(
     key: jax.Array | None = None,
     label: str = "sample",
     only_distinct: bool = False,
+    asking: Mapping[str, Any] | None = None,
+    anew: bool = False,
 ) -> list[Sample]:
-    """Write programs for every task to ``path`` (samples format), best first; once all are there, in task order.
+    """Write programs for every task to ``path`` (samples format), best first and in task order, once all are there.
+
+    Until then they are kept in ``path.partial`` with what was asked (:func:`sampling_asked` and ``asking``, plain data
+    of the caller's own), from where the same call goes on. A ``path`` that holds programs for all tasks is read and
+    not written again, unless ``anew``; then it stays as it is until its successor is whole.
 
     ``config`` is any method of ``pper_jax.decode``. With ``only_distinct`` it draws twice as many, and of those that
     are equal but for comments and white space the first is kept; a task may then have fewer than asked for, which a
     line on standard error counts.
 
     Raises:
-        UserError: a prompt is longer than the context allows (the task is named).
+        UserError: a prompt is longer than the context allows (the task is named); ``path`` holds something else, or
+            something else was asked of ``path.partial``.
     """
+    stored = stored_samples(path, tasks, model.name)
+    if not anew and _is_whole(path, stored, tasks, 1 if only_distinct else _programs_asked(config)):
+        return stored
+    asked = {**sampling_asked(model, tasks, config, key, only_distinct), **(asking or {})}
+    with open_partial(path, asked) as partial:
+        if not anew:
+            _take_over(partial, stored, _programs_asked(config))
+        samples = write_samples(
+            partial, model, tasks, config, batch_size=batch_size, key=key, label=label, only_distinct=only_distinct
+        )
+        finish_together([(partial, [sample.to_json() for sample in samples])])
+    return samples
+
+
+def write_samples(
+    partial: Partial,
+    model: LanguageModel,
+    tasks: Sequence[Task],
+    config: Any,
+    *,
+    batch_size: int,
+    key: jax.Array | None,
+    label: str,
+    only_distinct: bool = False,
+) -> list[Sample]:
+    """The programs of every task, in task order: what ``partial`` keeps, and the others, which it keeps from now on."""
     width = _programs_asked(config)
-    groups = _kept_samples(path, tasks, width, model.name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, dump_jsonl([s.to_json() for group in groups.values() for s in group]))
+    groups = {unit["task_id"]: [Sample.from_json(row) for row in unit["programs"]] for unit in partial.units}
     todo = [i for i, task in enumerate(tasks) if task.task_id not in groups]
     prompts = encode_prompts(model, tasks)
     results = decode_prompts(
@@ -96,7 +127,7 @@ def sample_tasks(
                 kept, found = distinct(rows, [row.program(task) for row in rows], width)
                 rows, repeated = [replace(row, rank=rank) for rank, row in enumerate(kept)], repeated + found
             groups[task.task_id] = rows
-            append_jsonl(path, [s.to_json() for s in groups[task.task_id]])
+            _keep(partial, task.task_id, rows)
             progress.update(1)
     if only_distinct:
         few = sum(len(groups[task.task_id]) < width for task in tasks)
@@ -105,6 +136,58 @@ def sample_tasks(
             f"{few} of {len(tasks)} tasks have fewer than {width}",
             file=sys.stderr,
         )
-    samples = [sample for task in tasks for sample in groups[task.task_id]]
-    write_atomic(path, dump_jsonl([sample.to_json() for sample in samples]))
+    return [sample for task in tasks for sample in groups[task.task_id]]
+
+
+def stored_samples(path: Path, tasks: Sequence[Task], model: str) -> list[Sample]:
+    """The programs that stand in ``path``, in its order.
+
+    Raises:
+        UserError: it is no samples file, or an unfinished one for other tasks or of another model: nothing of ours may
+            take its place.
+    """
+    if not path.exists() or is_stream(path):
+        return []
+    try:
+        samples = [Sample.from_json(row) for row in read_jsonl(path, torn_ok=True)]
+    except UserError as error:
+        raise UserError(f"{path} exists and is no samples file ({error}); name another file or remove it") from None
+    known, present = {task.task_id for task in tasks}, {sample.task_id for sample in samples}
+    others = {sample.model for sample in samples} - {model}
+    if known - present and others:
+        raise UserError(f"{path} holds programs of {others.pop()}, not of {model}; name another file or remove it")
+    if known - present and present - known:
+        raise UserError(
+            f"{path} holds programs for other tasks, such as {min(present - known)}; name another file or remove it"
+        )
     return samples
+
+
+def _grouped(samples: Sequence[Sample]) -> dict[str, list[Sample]]:
+    groups: dict[str, list[Sample]] = {}
+    for sample in samples:
+        groups.setdefault(sample.task_id, []).append(sample)
+    return groups
+
+
+def _is_whole(path: Path, stored: Sequence[Sample], tasks: Sequence[Task], programs: int) -> bool:
+    """Whether ``path`` is finished: every task has its programs, in the tasks' order, and nothing is torn."""
+    groups = _grouped(stored)
+    if not stored or [*groups] != [task.task_id for task in tasks] or partial_of(path).exists():
+        return False
+    in_order = [sample for group in groups.values() for sample in group] == [*stored]
+    return in_order and len(groups[tasks[-1].task_id]) >= programs and path.read_bytes().endswith(b"\n")
+
+
+def _take_over(partial: Partial, stored: Sequence[Sample], programs: int) -> None:
+    """Go on from an unfinished file of the version that appended to it; its last group may be cut."""
+    groups, kept = _grouped(stored), {unit["task_id"] for unit in partial.units}
+    if groups and len(groups[last := next(reversed(groups))]) < programs:
+        del groups[last]
+    for task_id, group in groups.items():
+        if task_id not in kept:
+            _keep(partial, task_id, group)
+
+
+def _keep(partial: Partial, task_id: str, samples: Sequence[Sample]) -> None:
+    partial.append({"task_id": task_id, "programs": [sample.to_json() for sample in samples]})

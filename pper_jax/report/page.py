@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 
 from pper_jax.errors import UserError
-from pper_jax.files import check_output, write_atomic
+from pper_jax.files import check_output, is_stream, write_atomic
 from pper_jax.report import elements, plots, words
 from pper_jax.report.compare import comparison_page
 from pper_jax.report.data import METRICS, Gain, Row, RunData, as_dict, load_run, number
@@ -38,7 +38,7 @@ def write_report(run_dirs: Sequence[Path], out: Path | None = None) -> Path:
     if not run_dirs:
         raise UserError("no run folder was given: name at least one, such as runs/quickstart")
     if out is not None:
-        _check(Path(out), run_dirs)
+        _check(Path(out))
     runs = [load_run(Path(folder)) for folder in run_dirs]
     if out is None:
         out = runs[0].path / "report.html" if len(runs) == 1 else runs[0].path.resolve().parent / "comparison.html"
@@ -65,16 +65,17 @@ def run_page(run: RunData) -> str:
     return elements.page(f"{run.name} – pper_jax run report", _header(run), main)
 
 
-def _check(out: Path, run_dirs: Sequence[Path]) -> None:
-    """See before the page is made whether ``out`` can be written, and that this destroys nothing of a run."""
+def _check(out: Path) -> None:
+    """See before the page is made whether it can be written; only a page of ours is replaced."""
     if out.is_dir():
         raise _cannot_be_written(out, "it is a folder")
     if not out.parent.is_dir():
         raise _cannot_be_written(out, "its folder is not there")
-    for folder in run_dirs:
-        if out.exists() and out.suffix != ".html" and out.resolve().is_relative_to(Path(folder).resolve()):
-            raise _cannot_be_written(out, "it is a file of the run")
-    check_output(out, run_dirs)
+    check_output(out)
+    if not is_stream(out) and out.exists() and out.stat().st_size:
+        text = out.read_bytes()
+        if not text.lower().startswith(b"<!doctype html") or b"pper report" not in text:
+            raise UserError(f"cannot write {out}: it exists and is no page of `pper report`; name another file")
 
 
 def _write(out: Path, text: str) -> None:

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from pper_jax.errors import UserError
 from pper_jax.execution import Job, Verdict
+from pper_jax.files import check_output
 from pper_jax.tasks.sources import open_tasks
 from pper_jax.tasks.task import Task, program_text, trim_at_stop, write_tasks
 
@@ -56,10 +57,11 @@ def convert(name: str, src: str | Path, out: str | Path) -> int:
     """Write the tasks of set ``name`` from its published form ``src`` to the tasks file ``out``; returns how many.
 
     Raises:
-        UserError: an unknown name, ``src`` missing or of another format, ``out`` cannot be written.
+        UserError: an unknown name, ``src`` missing or of another format, ``out`` cannot be written or is ``src``.
     """
     if name not in CONVERTERS:
         raise UserError(f"no task set is called {name!r}; choose one of {', '.join(CONVERTERS)}")
+    check_output(out, [src])
     tasks = CONVERTERS[name][1](str(src))
     if not tasks:
         raise UserError(f"{src} holds no tasks")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pper_jax.errors import UserError
-from pper_jax.files import dump_jsonl, parse_jsonl
+from pper_jax.files import dump_jsonl, parse_jsonl, write_atomic
 
 # kind of tests -> the keys that it needs
 TEST_KINDS = {
@@ -135,15 +134,9 @@ def write_tasks(path: str | Path, tasks: Iterable[Task]) -> int:
         UserError: the file cannot be written.
     """
     rows = [task.to_json() for task in tasks]
-    path = Path(path)
-    temporary = path.with_name(path.name + ".tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(dump_jsonl(rows), encoding="utf-8")
-        temporary.replace(path)
+        write_atomic(path, dump_jsonl(rows))
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
         raise UserError(f"cannot write {path}: {error.strerror}") from None
     return len(rows)
 
