@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import os
 from collections.abc import Sequence
 from typing import NoReturn
@@ -93,7 +94,7 @@ def _answer(args: argparse.Namespace) -> int:
         if isinstance(error, BrokenPipeError) and reader_left():
             return 0
         what = f"{error.filename}: {error.strerror}" if error.filename else error.strerror or error
-        return complain(f"cannot go on: {what}", 1)
+        return complain(f"cannot go on: {what}", 2 if error.errno == errno.ENAMETOOLONG else 1)
     except MemoryError:
         return complain("cannot go on: no memory is left on this machine", 1)
     except Exception as error:
