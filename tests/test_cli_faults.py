@@ -154,9 +154,13 @@ def test_a_name_that_is_neither_a_file_nor_the_family_is_refused(name, here, cap
     sentence(capsys, ["tasks", "check", name])
 
 
-def test_a_folder_of_the_familys_name_does_not_hide_it(here):
+def test_a_folder_of_the_familys_name_does_not_hide_it(here, monkeypatch):
+    asked = []
+    monkeypatch.setattr("pper_jax.tasks.micro_python.generate", lambda *given: asked.append(given))
     (here / "micro_python").mkdir()
-    assert len(open_tasks("micro_python:train:2:0")) == 2
+    for name in ("micro_python", "micro_python:heldout_kind", "micro_python:train:2", "micro_python::2:7"):
+        open_tasks(name)
+    assert asked == [("train", 100, 0), ("heldout_kind", 100, 0), ("train", 2, 0), ("train", 2, 7)]
 
 
 def test_without_a_home_all_goes_on_that_needs_none(monkeypatch, capsys):

@@ -122,14 +122,15 @@ def _add_eval(commands: Any) -> None:
 
 
 def _eval(args: argparse.Namespace) -> int:
+    ks = _ks(args)
+    for name in ("samples.jsonl", "verdicts.jsonl") if args.out else ():
+        check_output(Path(args.out) / name, [args.tasks, args.model])
+    pool, tasks = test_pool(args), tasks_of(args.tasks)
     from pper_jax.programs.evaluate import evaluate
     from pper_jax.programs.figures import print_figures
     from pper_jax.programs.language_model import open_model
 
-    for name in ("samples.jsonl", "verdicts.jsonl") if args.out else ():
-        check_output(Path(args.out) / name, [args.tasks, args.model])
-    ks, tasks = _ks(args), tasks_of(args.tasks)
-    config, pool = decoder(args, args.samples or ks[-1]), test_pool(args)
+    config = decoder(args, args.samples or ks[-1])
     result = evaluate(
         open_model(args.model, args.weights),
         tasks,
