@@ -57,9 +57,10 @@ def make_learn_step(
         buffer, draw = replay.sample(buffer, key, batch_size, config)
         drawn = replay.gather(buffer, draw.indices)
         batch = jax.lax.with_sharding_constraint(_as_batch(drawn, draw.weight), batch_sharding(mesh))
+        measured_at = state.step  # of the parameters that the log-probs are measured with: those before the step
         state, metrics = train_step(module, optimizer, accumulate, state, batch, objective=objective, mesh=mesh)
         measured = jnp.where(jnp.isfinite(metrics.row_logprob), draw.indices, -1)
-        buffer = replay.update(buffer, measured, metrics.row_logprob, state.step)
+        buffer = replay.update(buffer, measured, metrics.row_logprob, measured_at)
         return state, replay.refresh(buffer, config, draw.indices), metrics, draw, drawn.program_id
 
     return jax.jit(

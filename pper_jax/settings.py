@@ -11,7 +11,7 @@ import dataclasses
 import difflib
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -201,16 +201,10 @@ def dump_yaml(config: Any) -> str:
     return yaml.safe_dump(to_dict(config), sort_keys=False)
 
 
-def load_config(
-    cls: type[T],
-    path: str | Path,
-    overrides: Sequence[str] = (),
-    complete: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None,
-) -> T:
-    """Read YAML at ``path`` into dataclass ``cls``, with dotted ``overrides`` applied, then ``complete``.
+def load_config(cls: type[T], path: str | Path, overrides: Sequence[str] = ()) -> T:
+    """Read YAML at ``path`` into dataclass ``cls``, with dotted ``overrides`` applied.
 
     Raises:
         UserError: unreadable file, bad YAML (with its line), unknown key (with its path), wrong type, out of range.
     """
-    data = apply_overrides(load_yaml(path), overrides)
-    return from_dict(cls, data if complete is None else complete(data))
+    return from_dict(cls, apply_overrides(load_yaml(path), overrides))

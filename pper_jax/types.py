@@ -39,6 +39,7 @@ class Programs:
         finished: ``[B, K]`` bool, True when the program ended with an EOS rather than at the length limit.
         score: ``[B, K]`` float32, what a search orders its programs by: ``logprob / length**length_penalty`` in beam
             search; ``logprob`` for samples; ``-inf`` for an empty slot. None for programs written elsewhere.
+        group: ``[B, K]`` int32, which group of a diverse beam search a program is from; None where there is but one.
     """
 
     tokens: jax.Array
@@ -47,6 +48,7 @@ class Programs:
     token_logprobs: jax.Array
     finished: jax.Array
     score: jax.Array | None = struct.field(default=None, kw_only=True)
+    group: jax.Array | None = struct.field(default=None, kw_only=True)
 
 
 @struct.dataclass

@@ -7,6 +7,7 @@ import pytest
 
 from pper_jax import replay
 from pper_jax.decode import pack_prompts, score
+from pper_jax.errors import UserError
 from pper_jax.learn import make_learn_step
 from pper_jax.loop.config import ReplaySection, RunConfig, TrainSection
 from pper_jax.loop.store import replay_config, replay_items
@@ -17,7 +18,7 @@ from pper_jax.tasks import Sample, Task
 from pper_jax.train import OptimizerConfig, init_train_state, make_optimizer
 from pper_jax.types import Programs
 
-EOS = 0
+EOS, TURN = 0, 4
 MODULE = GPT2(ModelConfig("gpt2", 32, 16, 1, 2, 2, 8, 32, 24, attention_bias=True, mlp_bias=True))
 TESTS = {"kind": "answer", "expected": "1"}
 TASKS = [Task("a", "x", TESTS), Task("b", "y", TESTS)]
@@ -31,36 +32,78 @@ def sample(task_id, tokens, reason="eos"):
     return Sample(task_id, "", logprob=-2.0, num_tokens=len(tokens), stop_reason=reason, tokens=tuple(tokens))
 
 
+def random_params():
+    tokens = jnp.zeros((1, 4), jnp.int32)
+    return MODULE.init(jax.random.key(0), tokens, tokens, jnp.ones((1, 4, 4), bool))["params"]
+
+
+def of(params, prompt, tokens):
+    """The model's log-prob of these tokens behind this prompt."""
+    zeros, packed = jnp.zeros((1, 1)), pack_prompts([tokens], 10)
+    written = Programs(packed.tokens[None], packed.length[None], zeros, jnp.zeros((1, 1, 10)), zeros > 0)
+    return float(score(MODULE, params, pack_prompts([prompt], 4), written).sum())
+
+
 def items(*pairs, **more):
     samples, rates = zip(*pairs, strict=True)
     verdicts = [{"pass_rate": r, "status": "pass" if r == 1 else "fail"} if r is not None else FAULT for r in rates]
-    options = {"round_index": 2, "first_program": 10, "eos": (EOS,), "max_length": 12, **more}
+    options = {"round_index": 2, "first_program": 10, "eos": (EOS, TURN), "max_length": 12, **more}
     return replay_items(TASKS, PROMPTS, samples, verdicts, **options)
 
 
 FAULT = {"pass_rate": 0.0, "status": "infrastructure"}
 
 
-def test_rows_hold_prompt_program_and_the_eos_it_should_have_had():
+def test_rows_hold_the_prompt_and_exactly_the_samples_tokens():
     got = items(
         (sample("a", [11, 12, EOS]), 1.0),
         (sample("b", [13], "stop"), 0.5),
         (sample("b", [14, 15], "length"), 0.0),
+        (sample("a", [11, TURN]), 1.0),
     )
-    assert got.tokens[:, :6].tolist() == [[5, 6, 11, 12, EOS, 0], [7, 8, 9, 13, EOS, 0], [7, 8, 9, 14, 15, 0]]
-    assert got.length.tolist() == [5, 5, 5]
-    assert got.prompt_length.tolist() == [2, 3, 3]
-    assert got.task_index.tolist() == [0, 1, 1]
-    assert got.program_id.tolist() == [10, 11, 12]
-    assert got.round.tolist() == [2, 2, 2]
+    assert got.tokens[:, :6].tolist() == [
+        [5, 6, 11, 12, EOS, 0],
+        [7, 8, 9, 13, 0, 0],  # it was cut at a stop: it never wrote an EOS, and its log-prob has none
+        [7, 8, 9, 14, 15, 0],
+        [5, 6, 11, TURN, 0, 0],
+    ]
+    assert got.length.tolist() == [5, 4, 5, 4]
+    assert got.prompt_length.tolist() == [2, 3, 3, 2]
+    assert got.task_index.tolist() == [0, 1, 1, 0]
+    assert got.program_id.tolist() == [10, 11, 12, 13]
+    assert got.round.tolist() == [2, 2, 2, 2]
     assert got.valid.all()
 
 
+def test_the_stored_log_prob_is_what_the_first_look_with_the_same_parameters_finds():
+    params = random_params()
+    written = [([11, 12, EOS], "eos"), ([13, 14], "stop"), ([15], "length")]
+    rows = [replace(sample("b", tokens, reason), logprob=of(params, PROMPTS[1], tokens)) for tokens, reason in written]
+    got = items(*((row, 0.5) for row in rows))
+    for row in range(len(written)):
+        start, end = int(got.prompt_length[row]), int(got.length[row])
+        whole = got.tokens[row].tolist()
+        assert got.logprob[row] == pytest.approx(of(params, whole[:start], whole[start:end]), abs=1e-4)
+
+
 def test_empty_programs_and_faults_of_the_harness_are_never_stored():
-    got = items((sample("a", [], "length"), 0.0), (sample("a", [3, EOS]), None), (sample("b", [3, EOS]), 0.0))
-    assert got.valid.tolist() == [False, False, True]
+    got = items(
+        (sample("a", [], "stop"), 0.0),
+        (sample("a", [EOS]), 0.0),  # an end and nothing else
+        (sample("a", [TURN]), 0.0),
+        (sample("a", [3, EOS]), None),
+        (sample("b", [3, EOS]), 0.0),
+        (sample("b", [3] * 10), 0.0),  # longer than the row: what was left of it would be another program
+    )
+    assert got.valid.tolist() == [False, False, False, False, True, False]
     buffer = replay.add(replay.init(replay_config(CONFIG)), got, replay_config(CONFIG))
     assert int(buffer.filled.sum()) == 1
+
+
+@pytest.mark.parametrize("lacking", ["tokens", "logprob"])
+def test_a_program_without_tokens_or_log_prob_is_refused(lacking):
+    with pytest.raises(UserError, match="task a has no tokens or logprob; `pper score`"):
+        items((replace(sample("a", [3]), **{lacking: None}), 0.0))
 
 
 @pytest.mark.parametrize(("mode", "scheme"), [("pper", "rank"), ("uniform", "uniform"), ("none", "uniform")])
@@ -74,8 +117,7 @@ def learned():
     config = replay_config(CONFIG)
     rows = items((sample("a", [11, 12, EOS]), 1.0), (sample("b", [13, 14, EOS]), 0.5))
     buffer = replay.add(replay.init(config), rows, config)
-    tokens = jnp.zeros((1, 4), jnp.int32)
-    params = MODULE.init(jax.random.key(0), tokens, tokens, jnp.ones((1, 4, 4), bool))["params"]
+    params = random_params()
     mesh = make_mesh(devices=jax.devices()[:1])
     optimizer = make_optimizer(OptimizerConfig(learning_rate=1e-3, warmup_steps=0), 10)
     state = init_train_state(jax.tree.map(jnp.array, params), optimizer, jax.random.key(3), mesh)
@@ -95,11 +137,7 @@ def test_a_learn_step_trains_on_what_it_drew_and_writes_the_log_probs_back(learn
     assert np.isfinite(float(metrics.loss))
     assert set(programs.tolist()) == {10, 11}
     assert buffer.times_drawn.sum() == 16
-    program = jnp.array([[[11, 12, EOS]]])
-    zeros = jnp.zeros((1, 1))
-    written = Programs(program, jnp.array([[3]]), zeros, jnp.zeros((1, 1, 3)), zeros > 0)
-    expected = score(MODULE, params, pack_prompts([PROMPTS[0]], 4), written).sum()
-    np.testing.assert_allclose(buffer.items.logprob[0], expected, rtol=1e-4)
+    np.testing.assert_allclose(buffer.items.logprob[0], of(params, PROMPTS[0], [11, 12, EOS]), rtol=1e-4)
     assert buffer.scored_at.tolist()[:2] == [1, 1]
 
 

@@ -52,7 +52,7 @@ def _info(args: argparse.Namespace) -> int:
 
 def _export(args: argparse.Namespace) -> int:
     from pper_jax.files import check_model_folder, check_output, model_folder
-    from pper_jax.models import load_model, save_model
+    from pper_jax.models import load_model, read_ends, save_model
     from pper_jax.terminal import check_interrupted
 
     source = model_folder(Path(args.run))
@@ -60,5 +60,6 @@ def _export(args: argparse.Namespace) -> int:
     check_output(Path(args.dir) / "config.json", [source])  # no model of a run, nor the one that is read
     module, params, tokenizer = load_model(source)
     check_interrupted()
-    print(f"wrote {save_model(args.dir, module, params, tokenizer)}")
+    ends = read_ends(source, tokenizer)
+    print(f"wrote {save_model(args.dir, module, params, tokenizer, eos_ids=ends)}")
     return 0

@@ -33,25 +33,30 @@ def add_decoding(parser: argparse.ArgumentParser) -> None:
     methods = ("beam", "diverse-beam", "stochastic-beam", "greedy", "sample")
     parser.add_argument("--method", choices=methods, default="beam")
     parser.add_argument("--groups", type=positive, help="for --method diverse-beam (default: one beam each)")
-    parser.add_argument(
-        "--diversity", type=number(least=0), default=0.5, help="for --method diverse-beam: penalty, log-prob"
-    )
+    about = "for --method diverse-beam: penalty, log-prob (default: 0.5)"
+    parser.add_argument("--diversity", type=number(least=0), help=about)
     parser.add_argument("--max-new-tokens", type=positive, default=128)
     parser.add_argument("--batch-size", type=positive, default=16, help="prompts at once")
-    parser.add_argument(
-        "--temperature", type=number(least=0), default=1.0, help="for --method sample and stochastic-beam"
-    )
-    parser.add_argument("--top-p", type=number(above=0, most=1), default=1.0, help="for --method sample")
+    about = "for --method sample and stochastic-beam (default: 1.0)"
+    parser.add_argument("--temperature", type=number(least=0), help=about)
+    parser.add_argument("--top-p", type=number(above=0, most=1), help="for --method sample (default: 1.0)")
     parser.add_argument("--seed", type=seed, default=0)
     add_weights(parser)
 
 
-def decoder(args: argparse.Namespace, programs: int) -> Any:
-    """The decoding method that ``args`` ask for, with so many programs a task."""
+def decoder(args: argparse.Namespace, programs: int | None, flag: str) -> Any:
+    """The decoding method that ``args`` ask for, with so many programs a task, which ``flag`` says."""
     from pper_jax.programs.methods import decode_config
 
     return decode_config(
-        args.method, programs, args.max_new_tokens, args.temperature, args.top_p, args.groups, args.diversity
+        args.method,
+        programs,
+        args.max_new_tokens,
+        args.temperature,
+        args.top_p,
+        args.groups,
+        args.diversity,
+        width_flag=flag,
     )
 
 

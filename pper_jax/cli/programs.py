@@ -38,7 +38,8 @@ def _add_sample(commands: Any) -> None:
     add_model(sub)
     add_tasks(sub)
     sub.add_argument("--out", required=True, help="a samples file; an interrupted one is completed")
-    sub.add_argument("--beams", type=positive, default=3, help="programs a task")
+    about = "programs a task; not for --method greedy, which writes one (default: 3)"
+    sub.add_argument("--beams", type=positive, help=about)
     about = "draw twice as many; keep those that differ in code, at most --beams"
     sub.add_argument("--distinct", action="store_true", help=about)
     add_decoding(sub)
@@ -50,7 +51,7 @@ def _sample(args: argparse.Namespace) -> int:
 
     check_output(args.out, [args.tasks, args.model])
     tasks, out = tasks_of(args.tasks), Path(args.out)
-    config = decoder(args, args.beams)
+    config = decoder(args, args.beams, "--beams")
     samples = sample_file(
         open_model(args.model, args.weights),
         tasks,
@@ -130,7 +131,7 @@ def _eval(args: argparse.Namespace) -> int:
     from pper_jax.programs.figures import print_figures
     from pper_jax.programs.language_model import open_model
 
-    config = decoder(args, args.samples or ks[-1])
+    config = decoder(args, args.samples or ks[-1], "--samples")
     result = evaluate(
         open_model(args.model, args.weights),
         tasks,

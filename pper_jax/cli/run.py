@@ -30,11 +30,10 @@ def _config_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     from pper_jax.loop import run
-    from pper_jax.loop.config import RunConfig, with_preset
+    from pper_jax.loop.config import load_run_config
     from pper_jax.report import gain_lines, load_run
-    from pper_jax.settings import load_config
 
-    folder = run(load_config(RunConfig, args.config, args.overrides, complete=with_preset), fresh=args.fresh)
+    folder = run(load_run_config(args.config, args.overrides), fresh=args.fresh)
     for line in gain_lines(load_run(folder.path).summary):
         print(line)
     print(f"report: {folder.report}")

@@ -4,7 +4,10 @@ from pper_jax.decode.beam import BeamConfig, beam_search
 from pper_jax.decode.cache import init_cache
 from pper_jax.decode.distinct import distinct
 from pper_jax.decode.diverse import DiverseBeamConfig
+from pper_jax.decode.ends import Ends, RowEnds, row_ends
 from pper_jax.decode.engine import cache_bytes, decode_prompts, lay_out
+from pper_jax.decode.method import Method
+from pper_jax.decode.outlook import Outlook
 from pper_jax.decode.prompts import HostProgram, pack_prompts, prompts_from_padded, to_host
 from pper_jax.decode.sample import SampleConfig, sample
 from pper_jax.decode.score import score
@@ -21,7 +24,11 @@ from pper_jax.text import stop_token_suffixes, trim_program
 __all__ = [
     "BeamConfig",
     "DiverseBeamConfig",
+    "Ends",
     "HostProgram",
+    "Method",
+    "Outlook",
+    "RowEnds",
     "SampleConfig",
     "StochasticBeamConfig",
     "StochasticPrograms",
@@ -36,6 +43,7 @@ __all__ = [
     "lay_out",
     "pack_prompts",
     "prompts_from_padded",
+    "row_ends",
     "sample",
     "score",
     "stochastic_beam_search",

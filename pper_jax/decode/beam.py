@@ -10,10 +10,9 @@ The defaults are plain beam search for the K most probable programs. Every optio
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal
+from typing import Any, Literal, Self
 
 import jax
 import jax.numpy as jnp
@@ -21,17 +20,18 @@ from flax import linen as nn
 from flax import struct
 from jax import lax
 
-from pper_jax.decode.ends import closing_tokens, ends, tail_length
-from pper_jax.decode.method import freeze, take_beams
+from pper_jax.decode.ends import Ends, RowEnds, check_tokens, check_vocabulary
+from pper_jax.decode.method import OwnEnds, as_programs, freeze, take_beams
 from pper_jax.decode.outlook import Outlook
 from pper_jax.decode.processors import forbid, penalise_repetition
 from pper_jax.decode.segments import decode
 from pper_jax.errors import UserError
+from pper_jax.ranges import check_number
 from pper_jax.types import Params, Programs, Prompts
 
 
 @dataclass(frozen=True)
-class BeamConfig:
+class BeamConfig(OwnEnds):
     """Static options of a beam search; hashable.
 
     Attributes:
@@ -67,9 +67,32 @@ class BeamConfig:
     repetition_penalty: float = 1.0
     bad_token_ids: tuple[int, ...] = ()
 
-    def start(self, prompts: Prompts, keys: jax.Array | None = None) -> BeamState:
+    @property
+    def programs_per_prompt(self) -> int:
+        """As many as are returned."""
+        return self.num_return or self.width
+
+    @property
+    def needs_key(self) -> bool:
+        """No: there is no chance in it."""
+        return False
+
+    @property
+    def first_ends(self) -> bool:
+        """Whether ``width`` finished programs end the search, also with one beam: greedy decoding has no second."""
+        return self.early_stopping is True or self.width == 1
+
+    def widened(self) -> Self:
+        """Twice the beams, all of them returned."""
+        return replace(self, width=2 * self.width, num_return=None)
+
+    def check(self, model_config: Any) -> None:
+        """``UserError`` for what the model cannot do."""
+        self.check_vocabulary(model_config.vocab_size)
+
+    def start(self, prompts: Prompts, keys: jax.Array | None = None, ends: Ends | RowEnds | None = None) -> BeamState:
         """Before the first token: only beam 0 lives, so that K equal beams do not choose the same token K times."""
-        return _start(prompts, self)
+        return _start(prompts, self, self.ends_or(ends))
 
     def advance(self, state: BeamState, outlook: Outlook) -> BeamState:
         """Choose the next token of every beam and move ended programs to the pool."""
@@ -85,34 +108,21 @@ class BeamConfig:
             raise UserError(
                 f"width={self.width} is more beams than the model's vocabulary has tokens ({size}); lower it."
             )
-        suffixes = tuple(token for suffix in self.stop_suffixes for token in suffix)
-        for name, ids in (
-            ("eos_ids", self.eos_ids),
-            ("bad_token_ids", self.bad_token_ids),
-            ("stop_suffixes", suffixes),
-        ):
-            if wrong := [token for token in ids if not 0 <= token < size]:
-                raise UserError(f"{name} holds {wrong[0]}, but the model's tokens are 0..{size - 1}; correct it.")
+        self.ends.check_vocabulary(size)
+        check_vocabulary("bad_token_ids", self.bad_token_ids, size)
 
     def __post_init__(self) -> None:
         for name in ("width", "max_new_tokens"):
-            if getattr(self, name) < 1:
-                raise UserError(f"beam search needs {name} >= 1, not {getattr(self, name)}.")
-        if self.num_return is not None and not 1 <= self.num_return <= self.width:
-            raise UserError(f"num_return must lie in 1..{self.width} (the beam width), not {self.num_return}.")
-        if not all(self.stop_suffixes):
-            raise UserError("stop_suffixes holds an empty sequence, which would end every program at once; remove it.")
-        if not math.isfinite(self.length_penalty):
-            raise UserError(f"length_penalty must be a finite number, not {self.length_penalty}.")
+            check_number(name, getattr(self, name), least=1, whole=True)
+        if self.num_return is not None:
+            check_number("num_return", self.num_return, least=1, most=self.width, whole=True)
+        check_number("length_penalty", self.length_penalty)
         if not isinstance(self.early_stopping, bool) and self.early_stopping != "never":
-            raise UserError(f'early_stopping must be True, False or "never", not {self.early_stopping!r}.')
-        if not 0 <= self.min_new_tokens <= self.max_new_tokens:
-            raise UserError(
-                f"min_new_tokens must lie in 0..{self.max_new_tokens} (max_new_tokens), not {self.min_new_tokens}."
-            )
-        if not 0 < self.repetition_penalty < math.inf:
-            raise UserError(f"repetition_penalty must be a finite number > 0, not {self.repetition_penalty}.")
-        if both := {*self.eos_ids} & {*self.bad_token_ids}:
+            raise UserError(f'early_stopping must be True, False or "never", not {str(self.early_stopping)[:60]!r}.')
+        check_number("min_new_tokens", self.min_new_tokens, least=0, most=self.max_new_tokens, whole=True)
+        check_number("repetition_penalty", self.repetition_penalty, above=0)
+        check_tokens("bad_token_ids", self.bad_token_ids)
+        if both := {*self.ends.eos_ids} & {*self.bad_token_ids}:  # the ends judge themselves
             raise UserError(f"token {min(both)} is both in eos_ids and in bad_token_ids; remove it from one of them.")
 
 
@@ -142,10 +152,18 @@ class BeamState:
     logprobs: jax.Array  # [B, K, T]
     prompt: jax.Array  # [B, P], -1 in the padding; P = 0 without a repetition penalty
     pool: _Ended
+    ends: Ends | RowEnds
 
 
 @partial(jax.jit, static_argnames=("module", "config"))
-def beam_search(module: nn.Module, params: Params, prompts: Prompts, *, config: BeamConfig) -> Programs:
+def beam_search(
+    module: nn.Module,
+    params: Params,
+    prompts: Prompts,
+    *,
+    config: BeamConfig,
+    ends: Ends | RowEnds | None = None,
+) -> Programs:
     """The ``num_return`` best programs of each prompt, best first.
 
     Ties go to the lowest (beam, token). NaN logits count as ``-inf``; a token of log-probability ``-inf`` is never
@@ -157,6 +175,7 @@ def beam_search(module: nn.Module, params: Params, prompts: Prompts, *, config: 
         params: its parameters.
         prompts: tokens ``[B, P]``; ``length + max_new_tokens`` must fit the model's positions (the caller's care).
         config: static options.
+        ends: what programs end at; None: what the config says.
 
     Returns:
         Programs with ``[B, num_return, max_new_tokens]`` tokens; ``logprob`` is the plain sum for any length penalty,
@@ -165,28 +184,29 @@ def beam_search(module: nn.Module, params: Params, prompts: Prompts, *, config: 
     Raises:
         UserError: the options do not fit the model's vocabulary.
     """
-    config.check_vocabulary(module.config.vocab_size)
-    return decode(module, params, prompts, None, config)
+    config.check(module.config)
+    return decode(module, params, prompts, None, config, ends)
 
 
-def _start(prompts: Prompts, config: BeamConfig) -> BeamState:
+def _start(prompts: Prompts, config: BeamConfig, ends: Ends | RowEnds) -> BeamState:
     batch, slots = prompts.tokens.shape
     real = jnp.arange(slots) < prompts.length[:, None]
     grid, history = (batch, config.width), (batch, config.width, config.max_new_tokens)
     dead = jnp.full(grid, -jnp.inf, jnp.float32)
     ints = jnp.zeros(grid, jnp.int32)
-    tokens, logprobs = jnp.full(history, config.pad_id, jnp.int32), jnp.zeros(history, jnp.float32)
+    tokens, logprobs = jnp.full(history, ends.pad_id, jnp.int32), jnp.zeros(history, jnp.float32)
     return BeamState(
         step=jnp.zeros(batch, jnp.int32),
         done=jnp.zeros(batch, bool),
         token=ints,
         parent=ints,
         score=dead.at[:, 0].set(0.0),
-        recent=jnp.full((*grid, tail_length(config.stop_suffixes)), -1, jnp.int32),
+        recent=jnp.full((*grid, ends.tail_length), -1, jnp.int32),
         tokens=tokens,
         logprobs=logprobs,
         prompt=jnp.where(real, prompts.tokens, -1)[:, : slots if config.repetition_penalty != 1 else 0],
         pool=_Ended(dead, dead, ints, jnp.zeros(grid, bool), tokens, logprobs),
+        ends=ends,
     )
 
 
@@ -200,7 +220,8 @@ def _join(first: _Ended, second: _Ended) -> _Ended:
     return jax.tree.map(lambda a, b: jnp.concatenate([a, b], axis=1), first, second)
 
 
-def _normalise(score: jax.Array, length: jax.Array, penalty: float) -> jax.Array:
+def normalise(score: jax.Array, length: jax.Array, penalty: float) -> jax.Array:
+    """What programs are ranked by: the sum of log-probabilities over ``length**penalty``."""
     return score if penalty == 0 else score / jnp.asarray(length, jnp.float32) ** penalty
 
 
@@ -210,8 +231,9 @@ def _extensions(state: BeamState, outlook: Outlook, config: BeamConfig, count: i
     Returns:
         ``(log-probability, token)``, each ``[B, K, >= count]`` or as many as the vocabulary has.
     """
-    early = config.eos_ids if config.min_new_tokens else ()
-    count += len(early) + len(config.bad_token_ids)  # so that enough are left without those
+    count += (state.ends.num_eos if config.min_new_tokens else 0) + len(
+        config.bad_token_ids
+    )  # so that enough are left without those
     if config.repetition_penalty == 1:
         logprob, token = outlook.top(count)
     else:
@@ -221,7 +243,10 @@ def _extensions(state: BeamState, outlook: Outlook, config: BeamConfig, count: i
         logprob = penalise_repetition(outlook.log_probs(), seen, config.repetition_penalty)
         logprob, token = lax.top_k(logprob, min(count, logprob.shape[-1]))
     logprob = forbid(logprob, token, config.bad_token_ids)
-    return forbid(logprob, token, early, state.step[:, None, None] < config.min_new_tokens), token
+    if config.min_new_tokens:
+        early = state.step[:, None, None] < config.min_new_tokens
+        logprob = jnp.where(early & state.ends.is_eos(token), -jnp.inf, logprob)
+    return logprob, token
 
 
 @struct.dataclass
@@ -260,17 +285,17 @@ def _extend(
 def _advance(state: BeamState, outlook: Outlook, config: BeamConfig) -> BeamState:
     width, length = config.width, state.step[:, None] + 1
     # a beam has at most this many extensions that end it and contributes at most `width` that go on
-    count = width + closing_tokens(config.eos_ids, config.stop_suffixes)
+    count = width + state.ends.closing
     logprob, token = _extensions(state, outlook, config, count)
     total = state.score[..., None] + logprob
-    ended = ends(token, state.recent[:, :, None], config.eos_ids, config.stop_suffixes)
+    ended = state.ends.close(token, state.recent[:, :, None])
 
     # only among the best may a program end
     best, chosen = _extend(state, total, logprob, token, width)
     ended_here = take_beams(ended.reshape(ended.shape[0], -1), chosen)
     score = jnp.where(ended_here, best.score, -jnp.inf)
     new = _Ended(
-        rank=_normalise(score, length, config.length_penalty),
+        rank=normalise(score, length, config.length_penalty),
         score=score,
         length=jnp.broadcast_to(length, score.shape),
         finished=ended_here,
@@ -294,6 +319,7 @@ def _advance(state: BeamState, outlook: Outlook, config: BeamConfig) -> BeamStat
         logprobs=live.logprobs,
         prompt=state.prompt,
         pool=pool,
+        ends=state.ends,
     )
 
 
@@ -307,8 +333,8 @@ def _goes_on(best: jax.Array, worst: jax.Array, length: jax.Array, config: BeamC
         reached = jnp.minimum(length + 1, limit)
     elif config.early_stopping == "never":  # the sum may stay, and the length helps most at the limit
         reached = jnp.full_like(length, limit)
-    goes_on = _normalise(best, reached, config.length_penalty) > worst
-    if config.early_stopping is True or config.width == 1:  # at the limit the live beams are results, too
+    goes_on = normalise(best, reached, config.length_penalty) > worst
+    if config.first_ends:  # at the limit the live beams are results, too
         goes_on &= (worst == -jnp.inf) | (length >= limit)
     return goes_on
 
@@ -317,22 +343,20 @@ def _results(state: BeamState, config: BeamConfig) -> Programs:
     """Let the live beams compete with the pool."""
     length = jnp.broadcast_to(state.step[:, None], state.score.shape)
     live = _Ended(
-        rank=_normalise(state.score, length, config.length_penalty),
+        rank=normalise(state.score, length, config.length_penalty),
         score=state.score,
         length=length,
         finished=jnp.zeros_like(state.pool.finished),
         tokens=state.tokens,
         logprobs=state.logprobs,
     )
-    best = _best(_join(state.pool, live), config.num_return or config.width)
-    exists = best.rank > -jnp.inf
-    length = jnp.where(exists, best.length, 0)
-    inside = jnp.arange(config.max_new_tokens) < length[..., None]
-    return Programs(
-        tokens=jnp.where(inside, best.tokens, config.pad_id),
-        length=length,
+    best = _best(_join(state.pool, live), config.programs_per_prompt)
+    return as_programs(
+        best.tokens,
+        jnp.where(best.rank > -jnp.inf, best.length, 0),
+        best.logprobs,
         logprob=best.score,
-        token_logprobs=jnp.where(inside, best.logprobs, 0.0),
-        finished=best.finished & exists,
+        finished=best.finished,
         score=best.rank,
+        pad_id=state.ends.pad_id,
     )

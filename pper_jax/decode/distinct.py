@@ -32,23 +32,33 @@ def normalise(program: str) -> tuple[tuple[int, str], ...]:
     return tuple((t.type, "" if t.type in _STRUCTURE else t.string) for t in tokens)
 
 
-def distinct(programs: Sequence[T], texts: Sequence[str], count: int) -> tuple[list[T], int]:
+def distinct(
+    programs: Sequence[T], texts: Sequence[str], count: int, groups: Sequence[int] | None = None
+) -> tuple[list[T], int]:
     """The first ``count`` programs of which none equals an earlier one after ``normalise``.
 
     Args:
         programs: best first, such as a prompt's ``HostProgram`` objects.
         texts: the whole program of each, prompt included, since a function's body alone may not be Python.
         count: how many are wanted; fewer come back when fewer differ.
+        groups: which group each is from, such as ``HostProgram.group``. The groups then take turns, each with its best
+            program that none has given yet, so that a better group does not crowd out the others.
 
     Returns:
         ``(programs in their order, how many were passed over as repetitions)``.
     """
-    kept: dict[tuple[tuple[int, str], ...], T] = {}
+    keys = [normalise(text) for _, text in zip(programs, texts, strict=True)]
+    groups = [0] * len(keys) if groups is None else groups
+    of_group = {group: iter([i for i, own in enumerate(groups) if own == group]) for group in dict.fromkeys(groups)}
+    kept: dict[tuple[tuple[int, str], ...], int] = {}
     repeated = 0
-    for program, text in zip(programs, texts, strict=True):
-        if len(kept) == count:
-            break
-        key = normalise(text)
-        repeated += key in kept
-        kept.setdefault(key, program)
-    return list(kept.values()), repeated
+    while of_group and len(kept) < count:
+        for group, waiting in list(of_group.items())[: count - len(kept)]:
+            for index in waiting:
+                if keys[index] not in kept:
+                    kept[keys[index]] = index
+                    break
+                repeated += 1
+            else:
+                del of_group[group]
+    return [programs[index] for index in sorted(kept.values())], repeated

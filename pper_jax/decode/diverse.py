@@ -5,7 +5,6 @@ Source: Vijayakumar et al., "Diverse Beam Search", 2016 (arXiv 1610.02424), Algo
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -14,10 +13,12 @@ import jax.numpy as jnp
 from flax import struct
 from jax import lax
 
-from pper_jax.decode.beam import BeamConfig, BeamState
-from pper_jax.decode.method import freeze
+from pper_jax.decode.beam import BeamConfig, BeamState, normalise
+from pper_jax.decode.ends import Ends, RowEnds
+from pper_jax.decode.method import freeze, take_beams
 from pper_jax.decode.outlook import Outlook
 from pper_jax.errors import UserError
+from pper_jax.ranges import check_number
 from pper_jax.types import Programs, Prompts
 
 
@@ -29,20 +30,22 @@ class DiverseBeamConfig(BeamConfig):
     in turn, and the log-probability of a token is lowered by ``diversity`` for each live beam of an earlier group that
     has chosen it at this step. A program that has ended, or a group that is done, counts no more.
 
-    The results are those of the first group, then of the second, and so on, each group's best first. ``score`` is what
-    a group ranks by, the penalties included; ``logprob`` and ``token_logprobs`` leave them out (up to rounding).
+    Every group gives its own best programs, chosen with the penalties; the results are those of all groups, best first.
+    The penalties steer the search and are no part of what a program is worth: ``logprob``, ``token_logprobs`` and
+    ``score`` leave them out (up to rounding). ``group`` says which group a program is from.
 
     Attributes:
-        groups: a divisor of ``width`` and, if given, of ``num_return``. 1 is beam search.
+        groups: a divisor of ``width`` and, if given, of ``num_return``. 1 is beam search. A group of one beam goes on
+            as long as one of several does, by ``length_penalty`` and ``early_stopping``; it is no greedy decoding.
         diversity: at least 0; 0 gives every group the same programs.
     """
 
     groups: int = 3
     diversity: float = 0.5
 
-    def start(self, prompts: Prompts, keys: jax.Array | None = None) -> Any:
+    def start(self, prompts: Prompts, keys: jax.Array | None = None, ends: Ends | RowEnds | None = None) -> Any:
         """Every group as a beam search before its first token."""
-        states = tuple(self._group.start(prompts) for _ in range(self.groups))
+        states = tuple(self._group.start(prompts, keys, self.ends_or(ends)) for _ in range(self.groups))
         ints = jnp.zeros((prompts.tokens.shape[0], self.width), jnp.int32)
         return DiverseState(
             step=states[0].step,
@@ -58,12 +61,17 @@ class DiverseBeamConfig(BeamConfig):
         return freeze(state.done, state, _advance(state, outlook, self))
 
     def results(self, state: Any) -> Programs:
-        """The results of all groups, one group behind the other."""
+        """The results of all groups, best first; the first group's first among equals."""
         found = [
-            _without_penalty(self._group.results(group), state.chosen[:, : index * self._group.width], self.diversity)
+            _without_penalty(self._group.results(group), state.chosen[:, : index * self._group.width], self)
             for index, group in enumerate(state.groups)
         ]
-        return jax.tree.map(lambda *x: jnp.concatenate(x, axis=1), *found)
+        if self.groups == 1:
+            return found[0]
+        found = [replace(x, group=jnp.full_like(x.length, index)) for index, x in enumerate(found)]
+        together = jax.tree.map(lambda *x: jnp.concatenate(x, axis=1), *found)
+        order = jnp.argsort(-together.score, axis=1, stable=True)
+        return jax.tree.map(lambda x: take_beams(x, order), together)
 
     def check_vocabulary(self, size: int) -> None:
         """``UserError`` for what a model with ``size`` tokens cannot do."""
@@ -74,19 +82,30 @@ class DiverseBeamConfig(BeamConfig):
         """One group's beam search."""
         shared = {field.name: getattr(self, field.name) for field in fields(BeamConfig)}
         count = self.num_return and self.num_return // self.groups
-        return BeamConfig(**{**shared, "width": self.width // self.groups, "num_return": count})
+        kind = BeamConfig if self.groups == 1 else _Group
+        return kind(**{**shared, "width": self.width // self.groups, "num_return": count})
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.groups < 1 or self.width % self.groups or (self.num_return or 0) % self.groups:
+        check_number("groups", self.groups, least=1, whole=True)
+        if self.width % self.groups or (self.num_return or 0) % self.groups:
             raise UserError(
-                f"groups={self.groups} must be at least 1 and divide the width ({self.width}) and num_return "
+                f"groups={self.groups} must divide the width ({self.width}) and num_return "
                 f"({self.num_return or self.width}); choose a divisor."
             )
-        if not 0 <= self.diversity < math.inf:
-            raise UserError(f"diversity must be a finite number >= 0, not {self.diversity}.")
+        check_number("diversity", self.diversity, least=0)
         if self.repetition_penalty != 1:
             raise UserError("diverse beam search knows no repetition_penalty; leave it at 1.")
+
+
+@dataclass(frozen=True)
+class _Group(BeamConfig):
+    """One of several groups of beams."""
+
+    @property
+    def first_ends(self) -> bool:
+        """Only by option: one beam here is a beam search of one beam."""
+        return self.early_stopping is True
 
 
 @struct.dataclass
@@ -139,11 +158,11 @@ def _advance(state: DiverseState, outlook: Outlook, config: DiverseBeamConfig) -
     )
 
 
-def _without_penalty(programs: Programs, chosen: jax.Array, diversity: float) -> Programs:
-    """Log-probabilities without what ``chosen [B, N, T]``, the earlier groups' tokens, took from them."""
+def _without_penalty(programs: Programs, chosen: jax.Array, config: DiverseBeamConfig) -> Programs:
+    """Log-probabilities and scores without what ``chosen [B, N, T]``, the earlier groups' tokens, took from them."""
     count = (programs.tokens[:, :, None] == chosen[:, None]).sum(axis=2)  # [B, K, T]
     inside = jnp.arange(programs.tokens.shape[-1]) < programs.length[..., None]
-    taken = jnp.where(inside, diversity * count, 0.0)
-    return replace(
-        programs, token_logprobs=programs.token_logprobs + taken, logprob=programs.logprob + taken.sum(axis=-1)
-    )
+    taken = jnp.where(inside, config.diversity * count, 0.0)
+    logprob = programs.logprob + taken.sum(axis=-1)
+    score = normalise(logprob, jnp.maximum(programs.length, 1), config.length_penalty)
+    return replace(programs, token_logprobs=programs.token_logprobs + taken, logprob=logprob, score=score)

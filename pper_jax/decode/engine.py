@@ -14,11 +14,13 @@ import numpy as np
 from flax import linen as nn
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from pper_jax.decode.beam import BeamConfig
+from pper_jax.decode.ends import Ends, RowEnds, row_ends
+from pper_jax.decode.method import Method
 from pper_jax.decode.prompts import HostProgram, pad_on_host, to_host
 from pper_jax.decode.segments import Batch, advance_until, begin, compact, grow, live_slots, rooms
 from pper_jax.errors import UserError
 from pper_jax.models import CausalLM, decode_layout
+from pper_jax.ranges import check_number
 from pper_jax.types import Params, Programs, Prompts
 
 BUCKETS = (64, 128, 256, 512, 1024, 2048, 4096, 8192)
@@ -31,8 +33,10 @@ def decode_prompts(
     params: Params,
     token_lists: Sequence[Sequence[int]],
     *,
-    config: Any,
+    config: Method,
     batch_size: int,
+    ends: Ends | Sequence[Ends] | None = None,
+    only: Sequence[int] | None = None,
     buckets: Sequence[int] = BUCKETS,
     names: Sequence[str] | None = None,
     key: jax.Array | None = None,
@@ -53,11 +57,14 @@ def decode_prompts(
         module: a causal LM with the call contract of ``pper_jax.models``.
         params: its parameters.
         token_lists: token ids, one non-empty sequence a prompt.
-        config: the method: ``BeamConfig``, ``SampleConfig`` (sampling and greedy decoding), or another one.
+        config: the method: ``BeamConfig``, ``SampleConfig`` (sampling and greedy decoding), or any other ``Method``.
         batch_size: rows of every device call, filled up with idle ones where prompts are few.
+        ends: what programs end at, one for all prompts or one a prompt; None: what the method itself says.
+        only: the indices of the prompts to decode, when others are done already. What is compiled depends on all of
+            them, so that ``reproducible`` holds for a call that takes up where another stopped.
         buckets: padded prompt lengths; a longer prompt is padded to the longest one the model has room for.
         names: what error messages call the prompts, such as task ids; their numbers if absent.
-        key: one typed key; needed for a method with a temperature.
+        key: one typed key; needed for a method that draws at random.
         prompt_ids: what the key is folded with, so that a prompt's draws do not depend on the list; default its index.
         mesh: split the rows over its ``data`` axis; ``params`` keep the sharding they have.
         reproducible: keep the cache at its full size and the buckets apart, so that sums are added in the same order
@@ -72,20 +79,20 @@ def decode_prompts(
             key is missing, kernels are named beside a mesh, or the device has too little memory (the message says
             which batch size would fit).
     """
-    if batch_size < 1:
-        raise UserError(f"batch_size must be >= 1, not {batch_size}.")
+    check_number("batch_size", batch_size, least=1, whole=True)
     if mesh is not None and batch_size % mesh.shape["data"]:
         raise UserError(f"batch_size {batch_size} must be a multiple of the mesh's data axis ({mesh.shape['data']}).")
     if mesh is not None and module.config.kernels not in (None, "reference"):
         raise UserError(f"kernels {module.config.kernels!r} run on one device; leave them or the mesh out.")
-    if getattr(config, "temperature", 0) > 0 and key is None:
-        raise UserError("sampling with a temperature needs a key; pass key=jax.random.key(seed).")
-    if isinstance(config, BeamConfig):
-        config.check_vocabulary(module.config.vocab_size)
+    if config.needs_key and key is None:
+        raise UserError("this method draws at random and needs a key; pass key=jax.random.key(seed).")
+    config.check(module.config)
+    closing = _closing(ends, len(token_lists), module.config.vocab_size)
     ids = list(prompt_ids) if prompt_ids is not None else list(range(len(token_lists)))
     groups: dict[int, list[_Waiting]] = {}
     room = module.config.max_positions - config.max_new_tokens
-    for index, tokens in enumerate(token_lists):
+    for index in range(len(token_lists)) if only is None else only:
+        tokens = token_lists[index]
         name = names[index] if names is not None else f"prompt {index}"
         bucket = _bucket(len(tokens), buckets, room, name, config.max_new_tokens)
         groups.setdefault(bucket, []).append(_Waiting(index, tokens, ids[index]))
@@ -94,7 +101,7 @@ def decode_prompts(
     def results() -> Iterator[tuple[int, list[HostProgram]]]:
         model, weights = lay_out(module, params, mesh)
         for bucket, waiting in _streams(groups, 1 if reproducible else batch_size):
-            stream = _Stream(model, weights, config, batch_size, bucket, sizes, key, mesh)
+            stream = _Stream(model, weights, config, closing, batch_size, bucket, sizes, key, mesh)
             try:
                 yield from stream.run(deque(waiting))
             except jax.errors.JaxRuntimeError as err:
@@ -103,6 +110,18 @@ def decode_prompts(
                 raise UserError(_out_of_memory(module.config, config, batch_size, bucket)) from err
 
     return results()
+
+
+def _closing(ends: Ends | Sequence[Ends] | None, prompts: int, vocabulary: int) -> Ends | RowEnds | None:
+    """What the caller says that programs end at, as the device takes it; judged."""
+    if ends is None:
+        return None
+    each = [ends] * prompts if isinstance(ends, Ends) else list(ends)
+    if len(each) != prompts:
+        raise UserError(f"{len(each)} ends are given for {prompts} prompts; pass one for all or one a prompt.")
+    for one in {*each}:
+        one.check_vocabulary(vocabulary)
+    return row_ends(each)
 
 
 @dataclass(frozen=True)
@@ -174,7 +193,8 @@ class _Stream:
         self,
         module: nn.Module,
         params: Params,
-        method: Any,
+        method: Method,
+        ends: Ends | RowEnds | None,
         rows: int,
         bucket: int,
         sizes: Sequence[int],
@@ -182,7 +202,7 @@ class _Stream:
         mesh: Mesh | None,
     ) -> None:
         self.params, self.bucket, self.sizes = params, bucket, list(sizes)
-        self.key, self.mesh = key, mesh
+        self.key, self.mesh, self.ends = key, mesh, ends
         self.cpu = jax.default_backend() == "cpu" and mesh is None
         self.group = min(rows, 2) if self.cpu else max(1, rows // 4)  # prompts admitted at once
         self.programs = _compiled(module, method, _compiler_options(self.cpu and rows * method.width <= 24))
@@ -192,7 +212,7 @@ class _Stream:
         self.live = np.zeros(rows, np.int64)  # slots that some beam sees
         self.width = method.width
         shapes = self.programs.shapes.eval_shape(
-            params, self._keys([0] * rows), bucket=bucket, room=self.room, rows=rows
+            params, self._keys([0] * rows), self._ends([0] * rows), bucket=bucket, room=self.room, rows=rows
         )
         self.batch = self._place(_idle(shapes))
 
@@ -205,8 +225,9 @@ class _Stream:
             self.batch, done, live, programs = self.programs.extend(
                 self.params, self.batch, np.int32(steps), np.int32(enough)
             )
-            self.taken, self.live = np.array(self.batch.taken), np.array(live)
-            yield from self._take_ended(np.asarray(done), programs)
+            taken, live, done, programs = jax.device_get((self.batch.taken, live, done, programs))
+            self.taken, self.live = np.array(taken), np.array(live)  # the batch's own memory is used again
+            yield from self._take_ended(done, programs)
 
     def _make_room(self) -> int:
         """Free or add slots where a row has none left; how many steps to take."""
@@ -226,7 +247,7 @@ class _Stream:
         ended = [(row, held) for row, held in enumerate(self.holds) if held and done[row]]
         if ended:
             rows = [row for row, _ in ended]
-            found = to_host(jax.tree.map(lambda x: x[rows], jax.device_get(programs)))
+            found = to_host(jax.tree.map(lambda x: x[rows], programs))
             for (row, held), texts in zip(ended, found, strict=True):
                 self.holds[row] = None
                 yield held.index, texts
@@ -244,12 +265,16 @@ class _Stream:
             places = np.asarray(rows + [len(self.holds)] * spare, np.int32)  # a row that does not exist is dropped
             packed = pad_on_host([prompt.tokens for prompt in prompts], self.bucket)
             keys = self._keys([prompt.id for prompt in prompts])
-            self.batch = self.programs.admit(self.params, self.batch, packed, keys, places)
+            closing = self._ends([prompt.index for prompt in prompts])
+            self.batch = self.programs.admit(self.params, self.batch, packed, keys, closing, places)
 
     def _keys(self, ids: Sequence[int]) -> jax.Array | None:
         if self.key is None:
             return None
         return jax.vmap(jax.random.fold_in, (None, 0))(self.key, jnp.asarray(ids, jnp.int32))
+
+    def _ends(self, prompts: Sequence[int]) -> Ends | RowEnds | None:
+        return self.ends.rows(prompts) if isinstance(self.ends, RowEnds) else self.ends
 
     def _grow(self) -> None:
         self.room = self.sizes.pop(0)
@@ -278,13 +303,15 @@ class _Compiled:
 
 
 @lru_cache(maxsize=64)
-def _compiled(module: nn.Module, method: Any, options: tuple[tuple[str, str], ...]) -> _Compiled:
-    def shapes(params: Params, keys: jax.Array | None, bucket: int, room: int, rows: int) -> Batch:
+def _compiled(module: nn.Module, method: Method, options: tuple[tuple[str, str], ...]) -> _Compiled:
+    def shapes(params: Params, keys: jax.Array | None, ends: Any, bucket: int, room: int, rows: int) -> Batch:
         prompts = Prompts(jnp.zeros((rows, bucket), jnp.int32), jnp.ones(rows, jnp.int32))
-        return grow(begin(module, params, prompts, keys, method), room)
+        return grow(begin(module, params, prompts, keys, method, ends), room)
 
-    def admit(params: Params, batch: Batch, prompts: Prompts, keys: jax.Array | None, rows: jax.Array) -> Batch:
-        return _merge(batch, begin(module, params, prompts, keys, method), rows)
+    def admit(
+        params: Params, batch: Batch, prompts: Prompts, keys: jax.Array | None, ends: Any, rows: jax.Array
+    ) -> Batch:
+        return _merge(batch, begin(module, params, prompts, keys, method, ends), rows)
 
     def extend(
         params: Params, batch: Batch, steps: jax.Array, done: jax.Array

@@ -6,11 +6,13 @@ the histories and scores of its beams; the loop keeps the model's cache and move
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
 
+from pper_jax.decode.ends import Ends, RowEnds
 from pper_jax.decode.outlook import Outlook
 from pper_jax.types import Programs, Prompts
 
@@ -33,8 +35,8 @@ class MethodState(Protocol):
     done: jax.Array
 
 
-class Method(Protocol):
-    """A way of drawing programs."""
+class Method(Hashable, Protocol):
+    """A way of drawing programs: a class with these members decodes wherever programs are drawn."""
 
     @property
     def width(self) -> int:
@@ -44,14 +46,54 @@ class Method(Protocol):
     def max_new_tokens(self) -> int:
         """``T``, length limit, EOS included."""
 
-    def start(self, prompts: Prompts, keys: jax.Array | None) -> Any:
-        """The state before the first token; ``keys [B]`` typed, one a prompt, or None for a method without chance."""
+    @property
+    def programs_per_prompt(self) -> int:
+        """How many programs a prompt ``results`` gives at most."""
+
+    @property
+    def needs_key(self) -> bool:
+        """Whether it draws at random."""
+
+    def widened(self) -> Method:
+        """The same method with twice as many programs a prompt, none of them held back."""
+
+    def check(self, model_config: Any) -> None:
+        """``UserError`` when an option does not fit the model, such as a token beyond ``model_config.vocab_size``."""
+
+    def start(self, prompts: Prompts, keys: jax.Array | None, ends: Ends | RowEnds | None) -> Any:
+        """The state before the first token.
+
+        ``keys [B]`` are typed, one a prompt, or None for a method without chance; ``ends`` say when a program is done,
+        and the state keeps them, since a batch may hold prompts that end at different things; None are the method's own
+        or, where it has none, no ends but the length limit.
+        """
 
     def advance(self, state: Any, outlook: Outlook) -> Any:
         """Choose the next token of every live beam. A row that is done stays as it is; no row looks at another."""
 
     def results(self, state: Any) -> Programs:
-        """The programs of every row, ``[B, num_return, T]``."""
+        """The programs of every row, ``[B, programs_per_prompt, T]``."""
+
+
+class OwnEnds:
+    """A method whose options say what programs end at when nothing else is given."""
+
+    eos_ids: tuple[int, ...]
+    pad_id: int
+    stop_suffixes: tuple[tuple[int, ...], ...]
+
+    @property
+    def ends(self) -> Ends:
+        """These options; judged as they are made."""
+        return Ends(self.eos_ids, self.pad_id, self.stop_suffixes)
+
+    def ends_or(self, given: Ends | RowEnds | None) -> Ends | RowEnds:
+        """What is ``given``, else its own."""
+        return self.ends if given is None else given
+
+    def check(self, model_config: Any) -> None:
+        """``UserError`` for what the model cannot do."""
+        self.ends.check_vocabulary(model_config.vocab_size)
 
 
 def take_beams(x: jax.Array, index: jax.Array) -> jax.Array:
@@ -62,3 +104,36 @@ def take_beams(x: jax.Array, index: jax.Array) -> jax.Array:
 def freeze(done: jax.Array, before: T, after: T) -> T:
     """``after``, but ``before`` in the rows that are ``done [B]``; every leaf has leading axis ``B``."""
     return jax.tree.map(lambda a, b: jnp.where(done.reshape(-1, *(1,) * (a.ndim - 1)), a, b), before, after)
+
+
+def as_programs(
+    tokens: jax.Array,
+    length: jax.Array,
+    token_logprobs: jax.Array,
+    *,
+    logprob: jax.Array,
+    finished: jax.Array,
+    score: jax.Array,
+    pad_id: int,
+) -> Programs:
+    """Results in which tokens, log-probabilities and ending belong together, whatever stands behind an end.
+
+    Args:
+        tokens: ``[B, K, T]``.
+        length: ``[B, K]``; 0 makes an empty slot.
+        token_logprobs: ``[B, K, T]``, the tokens' own.
+        logprob: ``[B, K]``, their sum.
+        finished: ``[B, K]``.
+        score: ``[B, K]``.
+        pad_id: what comes behind the tokens.
+    """
+    exists = length > 0
+    inside = jnp.arange(tokens.shape[-1]) < length[..., None]
+    return Programs(
+        tokens=jnp.where(inside, tokens, pad_id),
+        length=length,
+        logprob=jnp.where(exists, logprob, -jnp.inf),
+        token_logprobs=jnp.where(inside, token_logprobs, 0.0),
+        finished=finished & exists,
+        score=jnp.where(exists, score, -jnp.inf),
+    )

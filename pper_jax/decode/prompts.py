@@ -69,6 +69,7 @@ class HostProgram:
         token_logprobs: one a token.
         finished: True when it ended with an EOS or a stop suffix rather than at the length limit.
         score: what the method ranks by, such as the log-probability over length**length_penalty.
+        group: which group of a diverse beam search it is from; 0 where there is but one.
     """
 
     tokens: tuple[int, ...]
@@ -76,6 +77,7 @@ class HostProgram:
     token_logprobs: tuple[float, ...]
     finished: bool
     score: float
+    group: int = 0
 
 
 def to_host(programs: Programs) -> list[list[HostProgram]]:
@@ -89,6 +91,7 @@ def to_host(programs: Programs) -> list[list[HostProgram]]:
                 token_logprobs=tuple(host.token_logprobs[row, slot, :length].tolist()),
                 finished=bool(host.finished[row, slot]),
                 score=float(host.logprob[row, slot] if host.score is None else host.score[row, slot]),
+                group=0 if host.group is None else int(host.group[row, slot]),
             )
             for slot, length in enumerate(lengths)
             if length > 0

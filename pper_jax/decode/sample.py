@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any, Self, cast
 
 import jax
 import jax.numpy as jnp
@@ -11,16 +12,31 @@ from flax import linen as nn
 from flax import struct
 from jax import lax
 
-from pper_jax.decode.ends import ends, tail_length
-from pper_jax.decode.method import freeze
+from pper_jax.decode.ends import Ends, RowEnds
+from pper_jax.decode.method import OwnEnds, as_programs, freeze
 from pper_jax.decode.outlook import Outlook
 from pper_jax.decode.segments import decode
-from pper_jax.errors import UserError
+from pper_jax.ranges import check_number
 from pper_jax.types import Params, Programs, Prompts
 
 
+class Samples(OwnEnds):
+    """A method that draws ``num_samples`` programs a prompt."""
+
+    num_samples: int
+
+    @property
+    def programs_per_prompt(self) -> int:
+        """As many as are drawn."""
+        return self.num_samples
+
+    def widened(self) -> Self:
+        """Twice the samples."""
+        return cast(Self, replace(cast(Any, self), num_samples=2 * self.num_samples))
+
+
 @dataclass(frozen=True)
-class SampleConfig:
+class SampleConfig(Samples):
     """Static options of sampling; hashable.
 
     Attributes:
@@ -49,12 +65,17 @@ class SampleConfig:
         """Programs that grow at once."""
         return self.num_samples
 
-    def start(self, prompts: Prompts, keys: jax.Array | None) -> SampleState:
+    @property
+    def needs_key(self) -> bool:
+        """Unless the most probable token is taken."""
+        return self.temperature > 0
+
+    def start(self, prompts: Prompts, keys: jax.Array | None, ends: Ends | RowEnds | None = None) -> SampleState:
         """Nothing drawn; ``keys [B]`` typed, one a prompt (None will do for temperature 0)."""
         batch = prompts.tokens.shape[0]
         if keys is None:
             keys = jnp.broadcast_to(jax.random.key(0), (batch,))
-        return _start(batch, keys, self)
+        return _start(batch, keys, self, self.ends_or(ends))
 
     def advance(self, state: SampleState, outlook: Outlook) -> SampleState:
         """Append one token to every open program."""
@@ -62,28 +83,24 @@ class SampleConfig:
 
     def results(self, state: SampleState) -> Programs:
         """The programs in the order drawn."""
-        logprob = jnp.where(state.length > 0, state.logprobs.sum(-1), -jnp.inf)
-        return Programs(
-            tokens=state.tokens,
-            length=state.length,
+        logprob = state.logprobs.sum(-1)
+        return as_programs(
+            state.tokens,
+            state.length,
+            state.logprobs,
             logprob=logprob,
-            token_logprobs=state.logprobs,
             finished=state.finished,
             score=logprob,
+            pad_id=state.ends.pad_id,
         )
 
     def __post_init__(self) -> None:
         for name in ("num_samples", "max_new_tokens"):
-            if getattr(self, name) < 1:
-                raise UserError(f"sampling needs {name} >= 1, not {getattr(self, name)}.")
-        if not 0 <= self.temperature < float("inf"):
-            raise UserError(f"temperature must be a finite number >= 0, not {self.temperature}.")
-        if self.top_k < 0:
-            raise UserError(f"top_k must be >= 0 (0 keeps every token), not {self.top_k}.")
-        if not 0 < self.top_p <= 1:
-            raise UserError(f"top_p must lie in (0, 1] (1 keeps every token), not {self.top_p}.")
-        if not all(self.stop_suffixes):
-            raise UserError("stop_suffixes holds an empty sequence, which would end every program at once; remove it.")
+            check_number(name, getattr(self, name), least=1, whole=True)
+        check_number("temperature", self.temperature, least=0)
+        check_number("top_k (0 keeps every token)", self.top_k, least=0, whole=True)
+        check_number("top_p (1 keeps every token)", self.top_p, above=0, most=1)
+        _ = self.ends  # which judge themselves
 
 
 @struct.dataclass
@@ -101,10 +118,19 @@ class SampleState:
     finished: jax.Array  # [B, K] bool
     tokens: jax.Array  # [B, K, T]
     logprobs: jax.Array  # [B, K, T]
+    ends: Ends | RowEnds
 
 
 @partial(jax.jit, static_argnames=("module", "config"))
-def sample(module: nn.Module, params: Params, prompts: Prompts, key: jax.Array, *, config: SampleConfig) -> Programs:
+def sample(
+    module: nn.Module,
+    params: Params,
+    prompts: Prompts,
+    key: jax.Array,
+    *,
+    config: SampleConfig,
+    ends: Ends | RowEnds | None = None,
+) -> Programs:
     """Draw ``num_samples`` programs a prompt, in the order drawn: unsorted, so that the first is an unbiased sample.
 
     Draw ``k`` of a prompt depends on the prompt's key, ``k`` and the step alone, not on the batch nor ``num_samples``.
@@ -116,17 +142,19 @@ def sample(module: nn.Module, params: Params, prompts: Prompts, key: jax.Array, 
         prompts: tokens ``[B, P]``; ``length + max_new_tokens`` must fit the model's positions (the caller's care).
         key: typed keys ``[B]``, one a prompt; or one key ``[]``, folded with the row number.
         config: static options.
+        ends: what programs end at; None: what the config says.
 
     Returns:
         Programs with ``[B, num_samples, max_new_tokens]`` tokens. ``logprob`` and ``token_logprobs`` are the model's
         own, without temperature, top-k or top-p, so that they compare with those of beam search.
     """
+    config.check(module.config)
     batch = prompts.tokens.shape[0]
     keys = key if key.ndim else jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(batch))
-    return decode(module, params, prompts, keys, config)
+    return decode(module, params, prompts, keys, config, ends)
 
 
-def _start(batch: int, keys: jax.Array, config: SampleConfig) -> SampleState:
+def _start(batch: int, keys: jax.Array, config: SampleConfig, ends: Ends | RowEnds) -> SampleState:
     grid = (batch, config.num_samples)
     draws = jnp.arange(config.num_samples, dtype=jnp.int32)
     return SampleState(
@@ -135,12 +163,13 @@ def _start(batch: int, keys: jax.Array, config: SampleConfig) -> SampleState:
         token=jnp.zeros(grid, jnp.int32),
         parent=jnp.broadcast_to(draws, grid),
         keys=jax.vmap(lambda key: jax.vmap(jax.random.fold_in, (None, 0))(key, draws))(keys),
-        recent=jnp.full((*grid, tail_length(config.stop_suffixes)), -1, jnp.int32),
+        recent=jnp.full((*grid, ends.tail_length), -1, jnp.int32),
         length=jnp.zeros(grid, jnp.int32),
         open=jnp.ones(grid, bool),
         finished=jnp.zeros(grid, bool),
-        tokens=jnp.full((*grid, config.max_new_tokens), config.pad_id, jnp.int32),
+        tokens=jnp.full((*grid, config.max_new_tokens), ends.pad_id, jnp.int32),
         logprobs=jnp.zeros((*grid, config.max_new_tokens), jnp.float32),
+        ends=ends,
     )
 
 
@@ -172,7 +201,7 @@ def _advance(state: SampleState, outlook: Outlook, config: SampleConfig) -> Samp
     token = _choose(jax.vmap(jax.vmap(jax.random.fold_in, (0, None)))(state.keys, state.step), logprob, config)
     chosen = jnp.take_along_axis(logprob, token[..., None], axis=-1)[..., 0]
     grows = state.open & (chosen > -jnp.inf)
-    ended = grows & ends(token, state.recent, config.eos_ids, config.stop_suffixes)
+    ended = grows & state.ends.close(token, state.recent)
     here = grows[..., None] & (jnp.arange(config.max_new_tokens) == step[..., None])
     still_open = grows & ~ended
     return replace(

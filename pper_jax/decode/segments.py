@@ -22,6 +22,7 @@ from flax import struct
 from jax import lax
 
 from pper_jax.decode.cache import prefill
+from pper_jax.decode.ends import Ends, RowEnds
 from pper_jax.decode.method import Method, take_beams
 from pper_jax.decode.outlook import Outlook
 from pper_jax.types import BeamLayerCache, BeamMask, Params, Programs, Prompts
@@ -46,7 +47,14 @@ class Batch:
     state: Any
 
 
-def begin(module: nn.Module, params: Params, prompts: Prompts, keys: jax.Array | None, method: Method) -> Batch:
+def begin(
+    module: nn.Module,
+    params: Params,
+    prompts: Prompts,
+    keys: jax.Array | None,
+    method: Method,
+    ends: Ends | RowEnds | None = None,
+) -> Batch:
     """Read the prompts and choose the first token of every row; there are no slots for steps yet.
 
     Args:
@@ -55,11 +63,12 @@ def begin(module: nn.Module, params: Params, prompts: Prompts, keys: jax.Array |
         prompts: ``[B, P]``; ``length + max_new_tokens`` must fit the model's positions (the caller's care).
         keys: ``[B]`` typed keys, one a prompt, or None.
         method: what chooses tokens.
+        ends: what programs end at; None: what the method says.
     """
     hidden, cache = prefill(module, params, prompts)
     batch, width = prompts.tokens.shape[0], method.width
     hidden = jnp.broadcast_to(hidden[:, None], (batch, width, hidden.shape[-1]))
-    state = method.advance(method.start(prompts, keys), _outlook(module, params, hidden))
+    state = method.advance(method.start(prompts, keys, ends), _outlook(module, params, hidden))
     return Batch(
         cache=tuple(
             BeamLayerCache(
@@ -169,13 +178,20 @@ def rooms(max_new_tokens: int) -> tuple[int, ...]:
     return tuple(sorted({-(-last * part // 64) * 16 for part in (1, 2, 4)}))
 
 
-def decode(module: nn.Module, params: Params, prompts: Prompts, keys: jax.Array | None, method: Method) -> Programs:
+def decode(
+    module: nn.Module,
+    params: Params,
+    prompts: Prompts,
+    keys: jax.Array | None,
+    method: Method,
+    ends: Ends | RowEnds | None = None,
+) -> Programs:
     """Run ``method`` on one batch of prompts from beginning to end, as one pure function.
 
     Returns:
-        Programs ``[B, num_return, max_new_tokens]``.
+        Programs ``[B, programs_per_prompt, max_new_tokens]``.
     """
-    batch = begin(module, params, prompts, keys, method)
+    batch = begin(module, params, prompts, keys, method, ends)
     taken = 0
     for room in rooms(method.max_new_tokens):
         batch = advance_until(module, params, grow(batch, room), method, room - taken, prompts.tokens.shape[0])

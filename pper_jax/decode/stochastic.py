@@ -22,17 +22,18 @@ from flax import struct
 from jax import lax
 
 from pper_jax.decode.cache import log_probs
-from pper_jax.decode.ends import ends, tail_length
-from pper_jax.decode.method import freeze, take_beams
+from pper_jax.decode.ends import Ends, RowEnds
+from pper_jax.decode.method import as_programs, freeze, take_beams
 from pper_jax.decode.outlook import Outlook
-from pper_jax.decode.sample import tempered
+from pper_jax.decode.sample import Samples, tempered
 from pper_jax.decode.segments import decode
 from pper_jax.errors import UserError
+from pper_jax.ranges import check_number
 from pper_jax.types import Params, Programs, Prompts
 
 
 @dataclass(frozen=True)
-class StochasticBeamConfig:
+class StochasticBeamConfig(Samples):
     """Static options of a stochastic beam search; hashable.
 
     Attributes:
@@ -56,11 +57,16 @@ class StochasticBeamConfig:
         """``K = k + 1`` beams, ended programs among them."""
         return self.num_samples + 1
 
-    def start(self, prompts: Prompts, keys: jax.Array | None) -> StochasticState:
+    @property
+    def needs_key(self) -> bool:
+        """Always."""
+        return True
+
+    def start(self, prompts: Prompts, keys: jax.Array | None, ends: Ends | RowEnds | None = None) -> StochasticState:
         """Only the empty program, in beam 0; ``keys [B]`` typed, one a prompt."""
         if keys is None:
             raise UserError("stochastic beam search draws at random; pass a key such as jax.random.key(seed).")
-        return _start(keys, self)
+        return _start(keys, self, self.ends_or(ends))
 
     def advance(self, state: StochasticState, outlook: Outlook) -> StochasticState:
         """Draw the scores of all children and keep the ``K`` best; ended programs keep their place by their score."""
@@ -72,15 +78,9 @@ class StochasticBeamConfig:
 
     def __post_init__(self) -> None:
         for name in ("num_samples", "max_new_tokens"):
-            if getattr(self, name) < 1:
-                raise UserError(f"stochastic beam search needs {name} >= 1, not {getattr(self, name)}.")
-        if not 0 < self.temperature < float("inf"):
-            raise UserError(
-                f"stochastic beam search needs a finite temperature above 0, not {self.temperature}; use beam search "
-                "for the most probable programs."
-            )
-        if not all(self.stop_suffixes):
-            raise UserError("stop_suffixes holds an empty sequence, which would end every program at once; remove it.")
+            check_number(name, getattr(self, name), least=1, whole=True)
+        check_number("temperature of stochastic beam search", self.temperature, above=0)
+        _ = self.ends  # which judge themselves
 
 
 @struct.dataclass
@@ -116,11 +116,18 @@ class StochasticState:
     recent: jax.Array  # [B, K, L] last tokens, -1 before the first
     tokens: jax.Array  # [B, K, T]
     logprobs: jax.Array  # [B, K, T] the model's own
+    ends: Ends | RowEnds
 
 
 @partial(jax.jit, static_argnames=("module", "config"))
 def stochastic_beam_search(
-    module: nn.Module, params: Params, prompts: Prompts, key: jax.Array, *, config: StochasticBeamConfig
+    module: nn.Module,
+    params: Params,
+    prompts: Prompts,
+    key: jax.Array,
+    *,
+    config: StochasticBeamConfig,
+    ends: Ends | RowEnds | None = None,
 ) -> StochasticPrograms:
     """Draw ``num_samples`` different programs of each prompt.
 
@@ -135,13 +142,15 @@ def stochastic_beam_search(
         prompts: tokens ``[B, P]``; ``length + max_new_tokens`` must fit the model's positions (the caller's care).
         key: typed keys ``[B]``, one a prompt; or one key ``[]``, folded with the row number.
         config: static options.
+        ends: what programs end at; None: what the config says.
 
     Returns:
         Programs with ``[B, num_samples, max_new_tokens]`` tokens, their scores and the threshold.
     """
+    config.check(module.config)
     rows = jnp.arange(prompts.tokens.shape[0])
     keys = key if key.ndim else jax.vmap(jax.random.fold_in, (None, 0))(key, rows)
-    return cast(StochasticPrograms, decode(module, params, prompts, keys, config))
+    return cast(StochasticPrograms, decode(module, params, prompts, keys, config, ends))
 
 
 def inclusion_log_probability(programs: StochasticPrograms) -> jax.Array:
@@ -179,7 +188,7 @@ def estimate(values: jax.Array, programs: StochasticPrograms, *, normalise: bool
     return total / weights.sum(-1) if normalise else total
 
 
-def _start(keys: jax.Array, config: StochasticBeamConfig) -> StochasticState:
+def _start(keys: jax.Array, config: StochasticBeamConfig, ends: Ends | RowEnds) -> StochasticState:
     grid = (keys.shape[0], config.width)
     ints, first = jnp.zeros(grid, jnp.int32), jnp.broadcast_to(jnp.arange(config.width) == 0, grid)
     root, path = _split(keys)
@@ -194,9 +203,10 @@ def _start(keys: jax.Array, config: StochasticBeamConfig) -> StochasticState:
         open=first,
         finished=jnp.zeros(grid, bool),
         length=ints,
-        recent=jnp.full((*grid, tail_length(config.stop_suffixes)), -1, jnp.int32),
-        tokens=jnp.full((*grid, config.max_new_tokens), config.pad_id, jnp.int32),
+        recent=jnp.full((*grid, ends.tail_length), -1, jnp.int32),
+        tokens=jnp.full((*grid, config.max_new_tokens), ends.pad_id, jnp.int32),
         logprobs=jnp.zeros((*grid, config.max_new_tokens), jnp.float32),
+        ends=ends,
     )
 
 
@@ -260,7 +270,7 @@ def _advance(state: StochasticState, outlook: Outlook, config: StochasticBeamCon
     )
     kept = partial(take_beams, index=parent)
     recent = kept(state.recent)
-    ended = grows & ends(token, recent, config.eos_ids, config.stop_suffixes)
+    ended = grows & state.ends.close(token, recent)
     here = grows[..., None] & (jnp.arange(config.max_new_tokens) == state.step[:, None, None])
     still_open = grows & ~ended
     return StochasticState(
@@ -277,6 +287,7 @@ def _advance(state: StochasticState, outlook: Outlook, config: StochasticBeamCon
         recent=jnp.concatenate([recent, token[..., None]], axis=-1)[..., 1:],
         tokens=jnp.where(here, token[..., None], kept(state.tokens)),
         logprobs=jnp.where(here, logprob[..., None], kept(state.logprobs)),
+        ends=state.ends,
     )
 
 
@@ -284,13 +295,18 @@ def _results(state: StochasticState, config: StochasticBeamConfig) -> Stochastic
     count = config.num_samples
     perturbed = state.perturbed[:, :count]
     exists = perturbed > -jnp.inf
-    return StochasticPrograms(
-        tokens=jnp.where(exists[..., None], state.tokens[:, :count], config.pad_id),
-        length=jnp.where(exists, state.length[:, :count], 0),
-        logprob=jnp.where(exists, state.logprobs[:, :count].sum(-1), -jnp.inf),
-        token_logprobs=jnp.where(exists[..., None], state.logprobs[:, :count], 0.0),
-        finished=state.finished[:, :count] & exists,
+    logprobs = state.logprobs[:, :count]
+    programs = as_programs(
+        state.tokens[:, :count],
+        jnp.where(exists, state.length[:, :count], 0),
+        logprobs,
+        logprob=logprobs.sum(-1),
+        finished=state.finished[:, :count],
         score=perturbed,
+        pad_id=state.ends.pad_id,
+    )
+    return StochasticPrograms(
+        **vars(programs),
         drawn_logprob=jnp.where(exists, state.score[:, :count], -jnp.inf),
         threshold=state.perturbed[:, count],
     )

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from pathlib import Path
+from typing import Literal
 
 from pper_jax.decode import BeamConfig
 from pper_jax.errors import UserError
 from pper_jax.execution import Limits, TestPool, pool_class
 from pper_jax.execution.limits import MEBIBYTE
 from pper_jax.ranges import SEEDS, check_number
+from pper_jax.replay import PRESETS, ReplayConfig
+from pper_jax.settings import apply_overrides, load_config
 from pper_jax.train.optimizer import OptimizerConfig
 
 
@@ -116,51 +120,25 @@ class ExecutionSection:
         )
 
 
-@dataclass(frozen=True)
-class ReplaySection:
-    """Replay (phase P): see ``pper_jax.replay.p2value``. ``beta`` 0 switches importance weights off."""
+def _with_preset(overrides: Sequence[str]) -> list[str]:
+    """Overrides with the keys that their ``replay.preset`` names put in front of them.
 
-    mode: Literal["pper", "uniform", "none"] = "pper"
-    capacity: int = 4096
-    alpha: float = 0.5
-    omega: float = 0.7
-    beta: float = 0.0
-    possibility: Literal["geomean", "joint", "percentile", "task_softmax"] = "geomean"
-    scheme: Literal["rank", "proportional", "uniform"] = "rank"
-    uniform_mix: float = 0.0
-    store: Literal["all", "failed", "solved"] = "all"
-    target: Literal["exact", "dithered"] = "exact"
-    age_decay: float = 0.0
-    replacement: bool = True
-    dedup: bool = False
-    task_cap: int = 0
-    evict: Literal["oldest", "lowest"] = "oldest"
-    preset: Literal["none", "paper", "safe"] = "none"
+    So a preset given there stands below what else is given there, and above what the file says: the later asking
+    counts. (A preset in the file, or in Python, stands below the keys beside it: see ``ReplayConfig``.)
+    """
+    section = apply_overrides({}, overrides).get("replay")
+    preset = section.get("preset") if isinstance(section, Mapping) else None
+    keys = PRESETS.get(preset, {}) if isinstance(preset, str) else {}
+    return [*(f"replay.{key}={json.dumps(value)}" for key, value in keys.items()), *overrides]
 
 
-# What a preset says where a configuration does not: the paper's algorithm as published, and one that avoids what is
-# known to go wrong with it (few programs drawn, copies, one task above all).
-REPLAY_PRESETS: dict[str, dict[str, Any]] = {
-    "none": {},
-    "paper": {"possibility": "joint", "scheme": "rank", "omega": 1.0, "uniform_mix": 0.0, "beta": 0.0, "store": "all"},
-    "safe": {
-        "possibility": "geomean",
-        "scheme": "rank",
-        "omega": 0.7,
-        "uniform_mix": 0.1,
-        "beta": 0.5,
-        "dedup": True,
-        "task_cap": 16,
-        "store": "all",
-    },
-}
+def load_run_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """The run's configuration in the YAML file ``path``, with dotted ``overrides``.
 
-
-def with_preset(data: Mapping[str, Any]) -> dict[str, Any]:
-    """A run's plain data with the keys that ``replay.preset`` names filled in below those that are given."""
-    section = data.get("replay")
-    preset = REPLAY_PRESETS.get(str(section.get("preset"))) if isinstance(section, Mapping) else None
-    return {**data, "replay": {**preset, **section}} if preset and isinstance(section, Mapping) else dict(data)
+    Raises:
+        UserError: as :func:`pper_jax.settings.load_config`.
+    """
+    return load_config(RunConfig, path, _with_preset(overrides))
 
 
 @dataclass(frozen=True)
@@ -211,7 +189,7 @@ class RunConfig:
     beam: BeamSection = field(default_factory=BeamSection)
     evaluation: EvalSection = field(default_factory=EvalSection)
     execution: ExecutionSection = field(default_factory=ExecutionSection)
-    replay: ReplaySection = field(default_factory=ReplaySection)
+    replay: ReplayConfig = field(default_factory=ReplayConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     train: TrainSection = field(default_factory=TrainSection)
     mesh: MeshSection = field(default_factory=MeshSection)

@@ -30,7 +30,8 @@ def is_finished(folder: RunFolder, rounds: int) -> bool:
 def finish(parts: Parts, state: LoopState, folder: RunFolder) -> None:
     """Write model, replayed programs and summary: the run is finished when the last is there."""
     config = parts.config
-    save_model(folder.model, parts.model.module, jax.device_get(state.train.params), parts.model.tokenizer)
+    model, params = parts.model, jax.device_get(state.train.params)
+    save_model(folder.model, model.module, params, model.tokenizer, eos_ids=model.eos_ids)
     write_json(folder.replayed, {"programs": most_replayed(folder, parts)})
     write_json(
         folder.summary,

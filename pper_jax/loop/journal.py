@@ -82,20 +82,7 @@ class Journal:
 
     def draws(self, index: int, step: int, draw: replay.Draw, programs: np.ndarray) -> None:
         """Add what a training step drew; rows that stand for no program are left out."""
-        rows = [
-            {
-                "step": step,
-                "program": int(programs[row]),
-                "possibility": float(np.exp(draw.log_possibility[row])),
-                "pass_rate": float(draw.pass_rate[row]),
-                "p2value": float(draw.p2value[row]),
-                "rank": int(draw.rank[row]),
-                "probability": float(draw.probability[row]),
-                "times_drawn": int(draw.times_drawn[row]),
-            }
-            for row in range(len(programs))
-            if draw.indices[row] >= 0
-        ]
+        rows = [{"step": step, **row} for row in replay.draw_rows(draw, programs)]
         append_jsonl(self.folder.draws(index), rows)
 
     def buffer(self, rows: Sequence[dict[str, Any]]) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 from pper_jax.errors import RunFailure, UserError
 from pper_jax.files import RunFolder, empty_marked_folder, is_marked, lock_folder, mark_folder, write_atomic, write_json
 from pper_jax.loop.asking import BY_CONTENT, FREE, config_differences
-from pper_jax.loop.config import RunConfig, with_preset
+from pper_jax.loop.config import RunConfig
 from pper_jax.loop.parts import Parts
 from pper_jax.settings import dump_yaml, from_dict, load_yaml, to_dict
 from pper_jax.tasks import write_tasks
@@ -102,7 +102,7 @@ def is_same(folder: RunFolder, config: RunConfig) -> bool:
 
 def _config_of(folder: RunFolder) -> dict[str, Any]:
     """The configuration that is written there; keys that it does not know have their defaults."""
-    return to_dict(from_dict(RunConfig, with_preset(load_yaml(folder.config))))
+    return to_dict(from_dict(RunConfig, load_yaml(folder.config)))
 
 
 def _refuse_other_config(folder: RunFolder, config: RunConfig) -> None:

@@ -19,8 +19,7 @@ from pper_jax.loop.config import RunConfig, TaskSetConfig
 from pper_jax.loop.keys import stream
 from pper_jax.loop.sources import FileSource, ModelSource, Source
 from pper_jax.loop.state import LoopState, init_loop_state
-from pper_jax.loop.store import replay_config
-from pper_jax.models import load_model, resolve_model
+from pper_jax.models import load_model, read_ends, resolve_model
 from pper_jax.programs import LanguageModel, encode_prompts
 from pper_jax.sharding import make_mesh
 from pper_jax.tasks import Task, load_tasks
@@ -59,7 +58,9 @@ class Parts:
 
     def empty_buffer(self) -> replay.ReplayState:
         """A replay buffer without programs, a copy on every device: the learn step compiles for that alone."""
-        return jax.device_put(replay.init(self.rules), NamedSharding(self.mesh, PartitionSpec()))
+        return jax.device_put(
+            replay.init(self.rules, max_length=self.config.train.max_length), NamedSharding(self.mesh, PartitionSpec())
+        )
 
     def writer(self, state: LoopState) -> LanguageModel:
         """The model as it stands, under the name that goes into its samples."""
@@ -89,12 +90,12 @@ def build(
     mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tp)
     path = model_folder(resolve_model(config.model))
     module, params, tokenizer = load_model(path, dtype=compute_dtype(config.dtype), mesh=mesh)
-    model = LanguageModel(module, None, tokenizer, config.model)
+    model = LanguageModel(module, None, tokenizer, config.model, read_ends(path, tokenizer))
     prompts = encode_prompts(model, tasks)
     _check_lengths(config, module.config.max_positions, tasks, prompts)
     horizon = horizon or max(1, config.rounds * config.train.steps)
     optimizer = make_optimizer(config.optimizer, horizon)
-    rules = replay_config(config)
+    rules = config.replay
     train = init_train_state(params, optimizer, stream(config.seed, "replay"), mesh)
     learn = make_learn_step(
         module,

@@ -11,6 +11,7 @@ import jax
 
 from pper_jax.files import dump_jsonl, write_atomic
 from pper_jax.programs import LanguageModel, sample_tasks
+from pper_jax.programs.score import score_samples
 from pper_jax.tasks import Sample, Task, read_samples
 
 
@@ -58,8 +59,6 @@ class FileSource:
         self, model: LanguageModel, tasks: Sequence[Task], path: Path, *, round_index: int, label: str
     ) -> list[Sample]:
         """Score the file's programs under the model."""
-        from pper_jax.programs.score import score_samples  # type: ignore[attr-defined]
-
         samples = score_samples(model, tasks, read_samples(self.path, tasks), label=label)
         write_atomic(path, dump_jsonl([sample.to_json() for sample in samples]))
         return samples

@@ -3,16 +3,16 @@
 from pper_jax.models.causal_lm import CausalLM
 from pper_jax.models.checkpoints import describe, load_model, save_model
 from pper_jax.models.download import get_model, list_models, resolve_model
-from pper_jax.models.families import MODEL_FAMILIES, build_model
-from pper_jax.models.gpt2 import GPT2
+from pper_jax.models.ends import read_ends
+from pper_jax.models.families import GPT2, MODEL_FAMILIES, Family, Llama, build_model
 from pper_jax.models.layers import ModelConfig, RopeScaling
 from pper_jax.models.layout import decode_layout
-from pper_jax.models.llama import Llama
 
 __all__ = [
     "GPT2",
     "MODEL_FAMILIES",
     "CausalLM",
+    "Family",
     "Llama",
     "ModelConfig",
     "RopeScaling",
@@ -22,6 +22,7 @@ __all__ = [
     "get_model",
     "list_models",
     "load_model",
+    "read_ends",
     "resolve_model",
     "save_model",
 ]

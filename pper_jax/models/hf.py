@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,16 +16,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from pper_jax.errors import UserError
-from pper_jax.models.families import check_family
-from pper_jax.models.layers import ACTIVATIONS, ModelConfig, RopeScaling
+from pper_jax.models.families import family_named
+from pper_jax.models.layers import ModelConfig
+from pper_jax.models.stated import MOST_LAYERS, Stated, cut, refuse_unread_config
 from pper_jax.models.weights import Source, pack, parameter_shapes, stored_tensors
+from pper_jax.ranges import check_number
 from pper_jax.types import Params
 
 # transformers says at import that there is no PyTorch; only its configs and tokenizers are used here.
 os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
 
-ARCHITECTURES = {"gpt2": "GPT2LMHeadModel", "llama": "LlamaForCausalLM"}
-PREFIXES = {"gpt2": "transformer.", "llama": "model."}
 # buffers that older checkpoints carry and nobody reads
 BUFFERS = (".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq")
 
@@ -36,30 +35,31 @@ def read_config(folder: Path) -> tuple[ModelConfig, Any]:
 
     ``UserError`` for a missing or unreadable ``config.json`` and for variants that we would compute wrongly.
     """
-    raw = _read_json(folder / "config.json")
-    family = raw.get("model_type", "")
-    check_family(family, str(folder / "config.json"))
+    path = folder / "config.json"
+    raw = _read_json(path)
+    family = family_named(raw.get("model_type", ""), str(path))
     if raw.get("quantization_config"):
         raise UserError(
             f"{folder}: quantised safetensors are not read; use the model's unquantised weights or a GGUF file."
         )
-    from transformers import AutoConfig
+    hf = _completed(path, raw)
+    stated = Stated(str(folder), hf.to_dict())
+    config = family.read_hf(stated)
+    refuse_unread_config(stated, positions=config.max_positions)
+    return config, hf
+
+
+def _completed(path: Path, raw: dict[str, Any]) -> Any:
+    """transformers' config of what ``config.json`` says: its defaults, its old names under their new ones."""
+    for key, value in raw.items():
+        if key.endswith(("layers", "layer", "num_labels")) and isinstance(value, int):  # it makes a list that long
+            check_number(f"{path}: {key}", int(value), most=MOST_LAYERS, whole=True)
+    from transformers import CONFIG_MAPPING
 
     try:
-        hf = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+        return CONFIG_MAPPING[raw["model_type"]].from_dict(raw)
     except Exception as error:  # transformers raises whatever its validation raises
-        raise UserError(f"{folder / 'config.json'}: transformers refuses it: {_first_line(error)}") from error
-    config = _gpt2_config(hf, folder) if family == "gpt2" else _llama_config(hf, folder)
-    if config.activation not in ACTIVATIONS:
-        known = ", ".join(ACTIVATIONS)
-        raise UserError(f"{folder}: activation {config.activation!r} is not supported; known are {known}.")
-    if config.num_heads * config.head_dim != config.hidden_size and family == "gpt2":
-        raise UserError(f"{folder}: n_embd {config.hidden_size} is not a multiple of n_head {config.num_heads}.")
-    if config.num_heads % config.num_kv_heads:
-        raise UserError(
-            f"{folder}: {config.num_heads} heads cannot share {config.num_kv_heads} key/value heads evenly."
-        )
-    return config, hf
+        raise UserError(f"{path}: transformers refuses it: {cut(error, 160)}") from error
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -69,135 +69,25 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise UserError(
             f"{path.parent}: no {path.name} there; give a Hugging Face model folder or a .gguf file."
         ) from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: not readable as JSON: {_first_line(error)}") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not readable as JSON: {cut(error, 160)}") from error
     if not isinstance(data, dict):
         raise UserError(f"{path}: not a JSON object.")
     return data
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-def _refuse(folder: Path, hf: Any, **supported: Any) -> None:
-    """Refuse a config whose named options are present with another value than the one that we compute."""
-    for name, value in supported.items():
-        if (found := getattr(hf, name, value)) != value:
-            raise UserError(
-                f"{folder}: {name}={found!r} is not supported (only {value!r}); the model would run wrongly."
-            )
-
-
-def _gpt2_config(hf: Any, folder: Path) -> ModelConfig:
-    _refuse(folder, hf, scale_attn_weights=True, scale_attn_by_inverse_layer_idx=False, add_cross_attention=False)
-    return ModelConfig(
-        family="gpt2",
-        vocab_size=hf.vocab_size,
-        hidden_size=hf.n_embd,
-        num_layers=hf.n_layer,
-        num_heads=hf.n_head,
-        num_kv_heads=hf.n_head,
-        head_dim=hf.n_embd // hf.n_head,
-        mlp_size=hf.n_inner or 4 * hf.n_embd,
-        max_positions=hf.n_positions,
-        norm_eps=hf.layer_norm_epsilon,
-        activation=hf.activation_function,
-        tie_embeddings=hf.tie_word_embeddings,
-        attention_bias=True,
-        mlp_bias=True,
-    )
-
-
-def _llama_config(hf: Any, folder: Path) -> ModelConfig:
-    rope = dict(getattr(hf, "rope_parameters", None) or {})
-    if rope.get("partial_rotary_factor", 1.0) != 1.0:
-        raise UserError(f"{folder}: partial_rotary_factor {rope['partial_rotary_factor']} is not supported (only 1.0).")
-    return ModelConfig(
-        family="llama",
-        vocab_size=hf.vocab_size,
-        hidden_size=hf.hidden_size,
-        num_layers=hf.num_hidden_layers,
-        num_heads=hf.num_attention_heads,
-        num_kv_heads=hf.num_key_value_heads,
-        head_dim=hf.head_dim,
-        mlp_size=hf.intermediate_size,
-        max_positions=hf.max_position_embeddings,
-        norm_eps=hf.rms_norm_eps,
-        activation=hf.hidden_act,
-        tie_embeddings=hf.tie_word_embeddings,
-        attention_bias=hf.attention_bias,
-        mlp_bias=hf.mlp_bias,
-        rope_theta=float(rope.get("rope_theta") or 10_000.0),
-        rope_scaling=_rope_scaling(rope, folder),
-    )
-
-
-def _rope_scaling(rope: Mapping[str, Any], folder: Path) -> RopeScaling | None:
-    kind = rope.get("rope_type", "default")
-    if kind == "default":
-        return None
-    if kind not in ("linear", "llama3"):
-        raise UserError(f"{folder}: rope type {kind!r} is not supported; supported are default, linear and llama3.")
-    try:
-        if kind == "linear":
-            return RopeScaling("linear", float(rope["factor"]))
-        return RopeScaling(
-            "llama3",
-            factor=float(rope["factor"]),
-            low_freq_factor=float(rope["low_freq_factor"]),
-            high_freq_factor=float(rope["high_freq_factor"]),
-            original_max_positions=int(rope["original_max_position_embeddings"]),
-        )
-    except KeyError as error:
-        raise UserError(f"{folder}: rope type {kind!r} needs {error.args[0]!r} in rope_parameters.") from None
-
-
-def config_dict(config: ModelConfig, dtype: str, special_ids: Mapping[str, int | None]) -> dict[str, Any]:
-    """What ``config.json`` holds for transformers: both its new (``rope_parameters``) and its old names for rope."""
+def config_dict(config: ModelConfig, dtype: str, special_ids: Mapping[str, int | list[int] | None]) -> dict[str, Any]:
+    """What ``config.json`` holds for transformers."""
+    family = family_named(config.family, "model config")
     common = {
-        "architectures": [ARCHITECTURES[config.family]],
-        "model_type": config.family,
+        "architectures": [family.hf_class],
+        "model_type": family.name,
         "dtype": dtype,
         "vocab_size": config.vocab_size,
         "tie_word_embeddings": config.tie_embeddings,
         **special_ids,
     }
-    if config.family == "gpt2":
-        return common | {
-            "n_embd": config.hidden_size,
-            "n_layer": config.num_layers,
-            "n_head": config.num_heads,
-            "n_inner": config.mlp_size,
-            "n_positions": config.max_positions,
-            "layer_norm_epsilon": config.norm_eps,
-            "activation_function": config.activation,
-        }
-    rope: dict[str, Any] = {"rope_type": "default"}
-    if (scaling := config.rope_scaling) is not None:
-        rope = {"rope_type": scaling.kind, "factor": scaling.factor}
-        if scaling.kind == "llama3":
-            rope |= {
-                "low_freq_factor": scaling.low_freq_factor,
-                "high_freq_factor": scaling.high_freq_factor,
-                "original_max_position_embeddings": scaling.original_max_positions,
-            }
-    return common | {
-        "hidden_size": config.hidden_size,
-        "intermediate_size": config.mlp_size,
-        "num_hidden_layers": config.num_layers,
-        "num_attention_heads": config.num_heads,
-        "num_key_value_heads": config.num_kv_heads,
-        "head_dim": config.head_dim,
-        "max_position_embeddings": config.max_positions,
-        "rms_norm_eps": config.norm_eps,
-        "hidden_act": config.activation,
-        "attention_bias": config.attention_bias,
-        "mlp_bias": config.mlp_bias,
-        "rope_theta": config.rope_theta,
-        "rope_scaling": None if config.rope_scaling is None else rope,
-        "rope_parameters": {"rope_theta": config.rope_theta, **rope},
-    }
+    return common | family.write_hf(config)
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -206,7 +96,10 @@ def weight_files(folder: Path) -> list[Path]:
     if single.exists():
         return [single]
     if index.exists():
-        files = [folder / name for name in sorted(set(_read_json(index).get("weight_map", {}).values()))]
+        shards = Stated(str(index), _read_json(index)).inner("weight_map").values.values()
+        if unknown := [name for name in shards if not isinstance(name, str) or Path(name).name != name]:
+            raise UserError(f"{index}: its weight_map names {cut(repr(unknown[0]))}, which is no file of the folder.")
+        files = [folder / name for name in sorted(set(shards))]
         if lost := [file.name for file in files if not file.exists()]:
             raise UserError(f"{folder}: {index.name} names {lost[0]!r}, which is not there; copy every shard.")
         if files:
@@ -221,17 +114,22 @@ def stored_types(folder: Path) -> set[str]:
     return {handle.get_slice(name).get_dtype() for file in weight_files(folder) for handle, name in _tensors(file)}
 
 
+def stored_names(folder: Path) -> list[str]:
+    """The names of the stored weights, from the headers alone."""
+    return [name for file in weight_files(folder) for _, name in _tensors(file)]
+
+
 def _tensors(file: Path) -> list[tuple[Any, str]]:
     try:
         handle = safe_open(str(file), framework="np")
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{file}: not a readable safetensors file: {_first_line(error)}") from error
+        raise UserError(f"{file}: not a readable safetensors file: {cut(error, 160)}") from error
     return [(handle, name) for name in handle.keys()]  # noqa: SIM118 (not a dict)
 
 
 def weight_source(folder: Path, config: ModelConfig) -> Source:
     """Stored name -> reader for every weight of the folder, under the names of the full causal LM."""
-    prefix = PREFIXES[config.family]
+    prefix = family_named(config.family, str(folder)).hf_prefix
     source: dict[str, Callable[[], np.ndarray]] = {}
     for file in weight_files(folder):
         for handle, name in _tensors(file):
@@ -256,24 +154,29 @@ def load_tokenizer(folder: Path, eos_token_id: int | list[int] | None) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
     except Exception as error:  # transformers raises whatever its many tokenizers raise
-        raise UserError(f"{folder}: no tokenizer could be read there (tokenizer.json): {_first_line(error)}") from error
+        raise UserError(f"{folder}: no tokenizer could be read there (tokenizer.json): {cut(error, 160)}") from error
     first = eos_token_id[0] if isinstance(eos_token_id, list) else eos_token_id
     if tokenizer.eos_token_id is None and first is not None:
         tokenizer.eos_token = tokenizer.convert_ids_to_tokens(first)
     return tokenizer
 
 
-def write_folder(folder: Path, config: ModelConfig, params: Params, tokenizer: Any) -> None:
+def write_folder(
+    folder: Path, config: ModelConfig, params: Params, tokenizer: Any, eos_ids: Sequence[int] | None = None
+) -> None:
     """Write config, weights and tokenizer into an existing empty folder; weights keep the type that they have."""
     flat = traverse_util.flatten_dict(params, sep="/")
-    if config.family == "gpt2" and not config.attention_bias:  # GPT-2 on disk always has these biases
-        config = replace(config, attention_bias=True)
-        shapes = parameter_shapes(config)
-        flat |= {path: np.zeros(shape, np.float32) for path, shape in shapes.items() if path not in flat}
-    tensors = {t.hf: pack(t, flat, "hf") for t in stored_tensors(config, parameter_shapes(config))}
+    config = family_named(config.family, "model config").stored(config)
+    shapes = parameter_shapes(config)
+    flat |= {path: np.zeros(shape, np.float32) for path, shape in shapes.items() if path not in flat}
+    tensors = {t.hf: pack(t, flat, "hf") for t in stored_tensors(config, shapes)}
     save_file(tensors, str(folder / "model.safetensors"), metadata={"format": "pt"})
     tokenizer.save_pretrained(str(folder))
     special = {name: getattr(tokenizer, name, None) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    if eos_ids:
+        special["eos_token_id"] = list(eos_ids) if len(eos_ids) > 1 else eos_ids[0]
+        generation = json.dumps({name: value for name, value in special.items() if value is not None}, indent=2)
+        (folder / "generation_config.json").write_text(generation + "\n", encoding="utf-8")
     dtype = jnp.dtype(flat["token_embedding/embedding"].dtype).name
     text = json.dumps(config_dict(config, dtype, special), indent=2)
     (folder / "config.json").write_text(text + "\n", encoding="utf-8")

@@ -16,6 +16,8 @@ import numpy as np
 from flax import linen as nn
 from jax import lax
 
+from pper_jax.errors import UserError
+from pper_jax.ranges import check_number
 from pper_jax.types import BeamLayerCache, BeamMask, LayerCache
 from pper_kernels.beam_attention import beam_attention
 
@@ -44,6 +46,10 @@ class RopeScaling:
     original_max_positions: int = 8192
 
 
+LARGEST, MOST_HEAD_DIM = 2**31 - 1, 2**16  # of any size of a model, and of a head's width
+SIZES = (
+    "vocab_size", "hidden_size", "num_layers", "num_heads", "num_kv_heads", "mlp_size", "max_positions", "column_blocks"
+)  # fmt: skip
 LANES = 128  # rows of a matrix that begin at a multiple of this are read fastest
 
 
@@ -77,6 +83,18 @@ class ModelConfig:
     column_blocks: int = 1
     quantized: bool = False
     kernels: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that are none, and names that nobody knows."""
+        for name in SIZES:
+            check_number(name, getattr(self, name), least=1, most=LARGEST, whole=True)
+        check_number("head_dim", self.head_dim, least=1, most=MOST_HEAD_DIM, whole=True)
+        for name in ("norm_eps", "rope_theta"):
+            check_number(name, getattr(self, name), above=0)
+        if self.num_heads % self.num_kv_heads:
+            raise UserError(f"{self.num_heads} heads cannot share {self.num_kv_heads} key/value heads evenly.")
+        if self.activation not in ACTIVATIONS:
+            raise UserError(f"activation {self.activation!r} is not supported; known are {', '.join(ACTIVATIONS)}.")
 
     @property
     def head_columns(self) -> int:

@@ -1,7 +1,7 @@
 """The names and layouts of every weight, once for both directions: ours, Hugging Face's and GGUF's.
 
-A table lists modules; ``stored_tensors`` expands it over layers and over the leaves that the module at hand really has.
-Stored weights have at most two axes; ours split heads apart, and one stored tensor may hold several of ours.
+A family's table lists modules; ``stored_tensors`` expands it over layers and over the leaves that the module at hand
+really has. Stored weights have at most two axes; ours split heads apart; one stored tensor may hold several of ours.
 """
 
 from __future__ import annotations
@@ -17,44 +17,13 @@ import numpy as np
 from flax import traverse_util
 
 from pper_jax.errors import UserError
-from pper_jax.models.families import build_model
+from pper_jax.models.families import build_model, family_named
 from pper_jax.models.layers import ModelConfig
+from pper_jax.models.stated import same_layers
 
 Shapes = Mapping[str, tuple[int, ...]]  # our path, e.g. "layer_0/attention/query/kernel" -> shape
 Source = Mapping[str, Callable[[], np.ndarray]]  # stored name -> a function that reads the tensor
 
-# (Hugging Face's module, GGUF's module, ours); "a+b" = the outputs of a and b side by side in one stored tensor
-GPT2_MODULES = (
-    ("transformer.wte", "token_embd", "token_embedding"),
-    ("transformer.wpe", "position_embd", "position_embedding"),
-    ("transformer.h.{i}.ln_1", "blk.{i}.attn_norm", "layer_{i}/attention_norm"),
-    (
-        "transformer.h.{i}.attn.c_attn",
-        "blk.{i}.attn_qkv",
-        "layer_{i}/attention/query+layer_{i}/attention/key+layer_{i}/attention/value",
-    ),
-    ("transformer.h.{i}.attn.c_proj", "blk.{i}.attn_output", "layer_{i}/attention/out"),
-    ("transformer.h.{i}.ln_2", "blk.{i}.ffn_norm", "layer_{i}/mlp_norm"),
-    ("transformer.h.{i}.mlp.c_fc", "blk.{i}.ffn_up", "layer_{i}/up"),
-    ("transformer.h.{i}.mlp.c_proj", "blk.{i}.ffn_down", "layer_{i}/down"),
-    ("transformer.ln_f", "output_norm", "final_norm"),
-    ("lm_head", "output", "lm_head"),
-)
-LLAMA_MODULES = (
-    ("model.embed_tokens", "token_embd", "token_embedding"),
-    ("model.layers.{i}.input_layernorm", "blk.{i}.attn_norm", "layer_{i}/attention_norm"),
-    ("model.layers.{i}.self_attn.q_proj", "blk.{i}.attn_q", "layer_{i}/attention/query"),
-    ("model.layers.{i}.self_attn.k_proj", "blk.{i}.attn_k", "layer_{i}/attention/key"),
-    ("model.layers.{i}.self_attn.v_proj", "blk.{i}.attn_v", "layer_{i}/attention/value"),
-    ("model.layers.{i}.self_attn.o_proj", "blk.{i}.attn_output", "layer_{i}/attention/out"),
-    ("model.layers.{i}.post_attention_layernorm", "blk.{i}.ffn_norm", "layer_{i}/mlp_norm"),
-    ("model.layers.{i}.mlp.gate_proj", "blk.{i}.ffn_gate", "layer_{i}/gate"),
-    ("model.layers.{i}.mlp.up_proj", "blk.{i}.ffn_up", "layer_{i}/up"),
-    ("model.layers.{i}.mlp.down_proj", "blk.{i}.ffn_down", "layer_{i}/down"),
-    ("model.norm", "output_norm", "final_norm"),
-    ("lm_head", "output", "lm_head"),
-)
-MODULES = {"gpt2": GPT2_MODULES, "llama": LLAMA_MODULES}
 LEAVES = {"embedding": "weight", "scale": "weight", "kernel": "weight", "bias": "bias"}  # our leaf -> the stored one
 
 
@@ -89,15 +58,14 @@ def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
 
 def stored_tensors(config: ModelConfig, shapes: Shapes) -> list[StoredTensor]:
     """All tensors that a checkpoint of the model consists of."""
-    tensors = []
-    for hf, gguf, ours in MODULES[config.family]:
+    tensors, family = [], family_named(config.family, "model config")
+    for hf, gguf, ours in family.modules:
         for i in range(config.num_layers if "{i}" in ours else 1):
             for leaf, stored in LEAVES.items():
                 paths = tuple(f"{module.format(i=i)}/{leaf}" for module in ours.split("+"))
                 if all(path in shapes for path in paths):
                     names = [f"{name.format(i=i)}.{stored}" for name in (hf, gguf)]
-                    conv1d = hf.startswith("transformer.h.")  # GPT-2's blocks store [in, out], its lm_head does not
-                    tensors.append(StoredTensor(names[0], names[1], paths, leaf, not conv1d))
+                    tensors.append(StoredTensor(names[0], names[1], paths, leaf, not family.conv1d(hf)))
     return tensors
 
 
@@ -137,6 +105,7 @@ def assemble(config: ModelConfig, source: Source, layout: str, where: object) ->
 
     Missing, unexpected and misshapen tensors are ``UserError``s that name the first of them; ``where`` is the file.
     """
+    same_layers(config.num_layers, source, where)
     shapes = parameter_shapes(config)
     tensors = stored_tensors(config, shapes)
     names = {tensor.name(layout) for tensor in tensors}

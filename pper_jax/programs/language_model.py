@@ -3,37 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 
+from pper_jax.decode import Ends
 from pper_jax.files import digest_path, model_folder
 from pper_jax.models import load_model, resolve_model
+from pper_jax.models.ends import read_ends, tokenizer_ends
 from pper_jax.models.quantize import with_weights
 from pper_jax.tasks import Task
-from pper_jax.text import stop_token_suffixes
+from pper_jax.text import encode, stop_token_suffixes
 from pper_jax.types import Params
 
 
 @dataclass(frozen=True)
 class LanguageModel:
-    """A module, its parameters and its tokenizer; ``name`` goes into the sample rows.
+    """A module, its parameters and its tokenizer.
 
-    ``digest`` stands for the files that it was read from, where it was.
+    Attributes:
+        module: a causal LM of ``pper_jax.models``.
+        params: its parameters.
+        tokenizer: a transformers tokenizer.
+        name: goes into the sample rows.
+        eos_ids: tokens that end a program, as ``models.ends.read_ends`` finds them; by default the tokenizer's EOS,
+            which may be none.
+        digest: stands for the files that it was read from, where it was.
     """
 
     module: Any
     params: Params
     tokenizer: Any
     name: str
+    eos_ids: tuple[int, ...] = None  # type: ignore[assignment]  # filled in below
     digest: str | None = None
 
-    @property
-    def eos_ids(self) -> tuple[int, ...]:
-        """Tokens that end a program; empty when the tokenizer names none."""
-        eos = self.tokenizer.eos_token_id
-        return () if eos is None else (int(eos),)
+    def __post_init__(self) -> None:
+        """Fill in the tokenizer's EOS."""
+        if self.eos_ids is None:
+            object.__setattr__(self, "eos_ids", tokenizer_ends(self.tokenizer))
 
 
 def open_model(name: str, weights: str = "auto") -> LanguageModel:
@@ -48,17 +57,20 @@ def open_model(name: str, weights: str = "auto") -> LanguageModel:
     module, params, tokenizer = load_model(path, dtype=dtype)
     module, params = with_weights(module, params, dtype if weights == "auto" else weights)
     called = name if weights == "auto" else f"{name} ({weights})"
-    return LanguageModel(module, params, tokenizer, called, digest_path(path))
+    return LanguageModel(module, params, tokenizer, called, read_ends(path, tokenizer), digest_path(path))
 
 
 def encode_prompts(model: LanguageModel, tasks: Sequence[Task]) -> list[list[int]]:
-    """Token ids of each task's prompt, special tokens as the tokenizer was made to add them."""
-    return [list(model.tokenizer(task.prompt)["input_ids"]) for task in tasks]
+    """Token ids of each task's prompt: special tokens as the tokenizer adds them, but no end behind the prompt.
+
+    Raises:
+        UserError: a prompt holds half of a surrogate pair (the task is named).
+    """
+    return [encode(model.tokenizer, task.prompt, model.eos_ids, f"task {task.task_id}") for task in tasks]
 
 
-def with_stops(config: Any, model: LanguageModel, tasks: Sequence[Task]) -> Any:
-    """``config`` with the model's EOS and, where all tasks share their stops, the stops' token suffixes."""
-    stops = {task.stop for task in tasks}
-    suffixes = stop_token_suffixes(model.tokenizer, stops.pop()) if len(stops) == 1 else ()
+def ends_of(model: LanguageModel, tasks: Sequence[Task]) -> list[Ends]:
+    """What the programs of each task end at: the model's EOS, and token suffixes that show one of the task's stops."""
     pad = model.eos_ids[0] if model.eos_ids else 0
-    return replace(config, eos_ids=model.eos_ids, pad_id=pad, stop_suffixes=suffixes)
+    known = {stop: stop_token_suffixes(model.tokenizer, stop) for stop in {task.stop for task in tasks}}
+    return [Ends(model.eos_ids, pad, known[task.stop]) for task in tasks]

@@ -5,29 +5,34 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pper_jax.decode import HostProgram
-from pper_jax.programs.language_model import LanguageModel
+from pper_jax.programs.language_model import LanguageModel, encode_prompts
 from pper_jax.tasks import Sample, Task
-from pper_jax.text import trim_program
+from pper_jax.text import cut_program
 
 
-def sample_rows(model: LanguageModel, task: Task, programs: Sequence[HostProgram]) -> list[Sample]:
-    """Rows of one task's programs, best first."""
+def sample_rows(
+    model: LanguageModel, task: Task, programs: Sequence[HostProgram], prompt: Sequence[int] | None = None
+) -> list[Sample]:
+    """Rows of one task's programs, best first.
+
+    ``tokens``, ``num_tokens`` and ``logprob`` are those of what is kept of a program, its end included where it ended
+    in one. ``prompt`` is the task's as ``encode_prompts`` gives it, which is asked where it is left out.
+    """
+    before = encode_prompts(model, [task])[0] if prompt is None else prompt
     rows = []
     for rank, program in enumerate(programs):
-        text, kept, logprob, reason = trim_program(
-            model.tokenizer, program.tokens, program.token_logprobs, task.stop, model.eos_ids
-        )
+        kept = cut_program(model.tokenizer, before, program.tokens, program.token_logprobs, task.stop, model.eos_ids)
         rows.append(
             Sample(
                 task_id=task.task_id,
-                completion=text,
-                logprob=logprob,
-                num_tokens=kept,
+                completion=kept.text,
+                logprob=kept.logprob,
+                num_tokens=len(kept.tokens),
                 rank=rank,
-                finished=reason != "length",
-                stop_reason=reason,
+                finished=kept.stop_reason != "length",
+                stop_reason=kept.stop_reason,
                 model=model.name,
-                tokens=tuple(program.tokens[:kept]),
+                tokens=kept.tokens,
             )
         )
     return rows

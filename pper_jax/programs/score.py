@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -14,52 +15,123 @@ from pper_jax.files import dump_jsonl, write_atomic
 from pper_jax.programs.language_model import LanguageModel, encode_prompts
 from pper_jax.tasks import Sample, Task, read_samples
 from pper_jax.terminal import Progress
+from pper_jax.text import completion_text, completion_tokens
 from pper_jax.types import Programs
 
 
 def score_file(model: LanguageModel, tasks: Sequence[Task], samples_path: Path, out: Path, batch_size: int = 8) -> int:
-    """Write each sample with the model's log-probability of its completion and EOS; returns how many.
+    """Write each sample with the model's log-probability of its program; returns how many.
 
     Raises:
         UserError: a sample is a whole ``solution`` that does not begin with its task's prompt, or is too long.
     """
     samples = read_samples(samples_path, tasks)
-    by_id = {task.task_id: (task, prompt) for task, prompt in zip(tasks, encode_prompts(model, tasks), strict=True)}
-    programs = [_completion_tokens(model, by_id[s.task_id][0], s) for s in samples]
-    longest_prompt = max(len(by_id[s.task_id][1]) for s in samples)
-    longest = max(len(tokens) for tokens in programs)
-    if longest_prompt + longest > model.module.config.max_positions:
-        raise UserError(
-            f"{samples_path}: a prompt and program of up to {longest_prompt + longest} tokens are beyond the model's "
-            f"context of {model.module.config.max_positions}; leave the longest out"
-        )
-    rows = []
-    with Progress("score", len(samples), unit="programs") as progress:
-        for first in range(0, len(samples), batch_size):
-            chosen = [min(first + i, len(samples) - 1) for i in range(batch_size)]
-            prompts = pack_prompts([by_id[samples[i].task_id][1] for i in chosen], longest_prompt)
-            scores = np.asarray(
-                score(model.module, model.params, prompts, _pack_programs([programs[i] for i in chosen], longest))
-            )
-            for row, i in enumerate(dict.fromkeys(chosen)):
-                logprob = float(scores[row, 0].sum())
-                rows.append({**samples[i].to_json(), "logprob": logprob, "num_tokens": len(programs[i])})
-                progress.update(1)
-    write_atomic(out, dump_jsonl(rows))
+    rows = score_samples(model, tasks, samples, batch_size)
+    write_atomic(out, dump_jsonl([row.to_json() for row in rows]))
     return len(rows)
 
 
-def _completion_tokens(model: LanguageModel, task: Task, sample: Sample) -> list[int]:
-    text = sample.completion
-    if text is None:
-        program = sample.solution or ""
-        if not program.startswith(task.prompt):
-            raise UserError(
-                f"the solution for task {task.task_id} does not begin with the task's prompt, so it has no completion "
-                "to score; give it as a completion"
+def score_samples(
+    model: LanguageModel,
+    tasks: Sequence[Task],
+    samples: Sequence[Sample],
+    batch_size: int = 8,
+    *,
+    label: str = "score",
+) -> list[Sample]:
+    """The samples with the ``tokens``, ``num_tokens`` and ``logprob`` that the model gives their programs.
+
+    The tokens are the sample's own where it has them and they say its completion, else those of the completion behind
+    the prompt (``pper_jax.text.completion_tokens``).
+
+    An EOS is among them where the program had one: its own tokens end in one or its ``stop_reason`` is ``"eos"``. A
+    program of which nothing is said (no tokens, ``stop_reason`` or ``finished``) is taken for a whole one, which an EOS
+    ends.
+
+    Raises:
+        UserError: a sample is a whole ``solution`` that does not begin with its task's prompt, is too long, or no text
+            that a tokenizer reads; a prompt has no tokens.
+    """
+    by_id = {task.task_id: (task, prompt) for task, prompt in zip(tasks, encode_prompts(model, tasks), strict=True)}
+    prompts = [by_id[sample.task_id][1] for sample in samples]
+    programs = [_program_tokens(model, *by_id[sample.task_id], sample) for sample in samples]
+    _check_lengths(model, samples, prompts, programs)
+    before, behind = max(map(len, prompts)), max(1, max(map(len, programs)))
+    rows = []
+    with Progress(label, len(samples), unit="programs") as progress:
+        for first in range(0, len(samples), batch_size):
+            chosen = [min(first + i, len(samples) - 1) for i in range(batch_size)]
+            packed = _pack_programs([programs[i] for i in chosen], behind)
+            scores = np.asarray(
+                score(model.module, model.params, pack_prompts([prompts[i] for i in chosen], before), packed)
             )
-        text = program[len(task.prompt) :]
-    return [*model.tokenizer(text, add_special_tokens=False)["input_ids"], *model.eos_ids]
+            for row, i in enumerate(dict.fromkeys(chosen)):
+                tokens, logprob = tuple(programs[i]), float(scores[row, 0].sum())
+                rows.append(replace(samples[i], logprob=logprob, num_tokens=len(tokens), tokens=tokens))
+                progress.update(1)
+    return rows
+
+
+def _program_tokens(model: LanguageModel, task: Task, prompt: Sequence[int], sample: Sample) -> list[int]:
+    """The program's tokens behind ``prompt``, with the end where it had one."""
+    text, own = _completion(task, sample), list(sample.tokens or ())
+    closed = bool(own) and own[-1] in model.eos_ids
+    body = own[:-1] if closed else own
+    ended = closed or sample.stop_reason == "eos"
+    if sample.stop_reason is None and sample.tokens is None:
+        ended = sample.finished is not False
+    if sample.tokens is None or not _is_own(model, prompt, body, text, sample.stop_reason):
+        body = completion_tokens(model.tokenizer, task.prompt, text, model.eos_ids, f"task {task.task_id}")
+        closed = False
+    return [*body, *(own[-1:] if closed else _end(model) if ended else ())]
+
+
+def _completion(task: Task, sample: Sample) -> str:
+    if sample.completion is not None:
+        return sample.completion
+    program = sample.solution or ""
+    if not program.startswith(task.prompt):
+        raise UserError(
+            f"the solution for task {task.task_id} does not begin with the task's prompt, so it has no completion "
+            "to score; give it as a completion"
+        )
+    return program[len(task.prompt) :]
+
+
+def _is_own(model: LanguageModel, prompt: Sequence[int], body: Sequence[int], text: str, reason: str | None) -> bool:
+    """Whether ``body`` are tokens of this model that say ``text``.
+
+    Of a program that was cut at a stop they may say less: a token across the cut is none of them.
+    """
+    size = model.module.config.vocab_size
+    if not all(type(token) is int and 0 <= token < size for token in body):
+        return False
+    said = completion_text(model.tokenizer, prompt, body)
+    return text == said or (reason == "stop" and text.startswith(said))
+
+
+def _end(model: LanguageModel) -> tuple[int, ...]:
+    """The end that is meant where none is named: the tokenizer's EOS, else the model's first."""
+    eos = model.tokenizer.eos_token_id
+    return (eos,) if eos in model.eos_ids else model.eos_ids[:1]
+
+
+def _check_lengths(
+    model: LanguageModel,
+    samples: Sequence[Sample],
+    prompts: Sequence[Sequence[int]],
+    programs: Sequence[Sequence[int]],
+) -> None:
+    limit = model.module.config.max_positions
+    for number, (sample, prompt, program) in enumerate(zip(samples, prompts, programs, strict=True), start=1):
+        name = f"program {number}, for task {sample.task_id[:100]}"
+        if not prompt:
+            raise UserError(f"{name}: the prompt has no tokens; give it at least one, such as the tokenizer's BOS.")
+        if len(prompt) + len(program) > limit:
+            raise UserError(
+                f"{name}: {len(prompt) + len(program)} tokens with its prompt are beyond the model's context of "
+                f"{limit}; leave it out."
+            )
 
 
 def _pack_programs(token_lists: Sequence[Sequence[int]], length: int) -> Programs:

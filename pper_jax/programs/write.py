@@ -11,10 +11,10 @@ from typing import Any
 
 import jax
 
-from pper_jax.decode import BeamConfig, decode_prompts, distinct
+from pper_jax.decode import Method, decode_prompts, distinct
 from pper_jax.errors import UserError
 from pper_jax.files import Partial, digest, finish_together, is_stream, open_partial, partial_of, read_jsonl
-from pper_jax.programs.language_model import LanguageModel, encode_prompts, with_stops
+from pper_jax.programs.language_model import LanguageModel, encode_prompts, ends_of
 from pper_jax.programs.rows import sample_rows
 from pper_jax.tasks import Sample, Task
 from pper_jax.terminal import Progress
@@ -22,23 +22,13 @@ from pper_jax.terminal import Progress
 FILLED_IN = ("eos_ids", "pad_id", "stop_suffixes")  # of a method's options: by the model and the tasks
 
 
-def _programs_asked(config: Any) -> int:
-    return (config.num_return or config.width) if isinstance(config, BeamConfig) else config.num_samples
-
-
-def _twice(config: Any) -> Any:
-    """``config`` with twice as many programs a task, none of them held back."""
-    if isinstance(config, BeamConfig):
-        return replace(config, width=2 * config.width, num_return=None)
-    return replace(config, num_samples=2 * config.num_samples)
-
-
 def sampling_asked(
-    model: LanguageModel, tasks: Sequence[Task], config: Any, key: jax.Array | None, only_distinct: bool
+    model: LanguageModel, tasks: Sequence[Task], config: Method, key: jax.Array | None, only_distinct: bool
 ) -> dict[str, Any]:
     """All that decides which programs are written, as plain data; how many prompts go at once is no part of it."""
-    plain = dataclasses.is_dataclass(config) and not isinstance(config, type)
-    options = dataclasses.asdict(config) if plain else {"all": repr(config)}
+    options: dict[str, Any] = {"all": repr(config)}
+    if dataclasses.is_dataclass(config):
+        options = dataclasses.asdict(config)
     return {
         "tasks": digest([task.to_json() for task in tasks]),
         "model": model.name,
@@ -54,7 +44,7 @@ def sample_tasks(
     model: LanguageModel,
     tasks: Sequence[Task],
     path: Path,
-    config: Any,
+    config: Method,
     *,
     batch_size: int,
     key: jax.Array | None = None,
@@ -78,12 +68,12 @@ def sample_tasks(
             something else was asked of ``path.partial``.
     """
     stored = stored_samples(path, tasks, model.name)
-    if not anew and _is_whole(path, stored, tasks, 1 if only_distinct else _programs_asked(config)):
+    if not anew and _is_whole(path, stored, tasks, 1 if only_distinct else config.programs_per_prompt):
         return stored
     asked = {**sampling_asked(model, tasks, config, key, only_distinct), **(asking or {})}
     with open_partial(path, asked) as partial:
         if not anew:
-            _take_over(partial, stored, _programs_asked(config))
+            _take_over(partial, stored, config.programs_per_prompt)
         samples = write_samples(
             partial, model, tasks, config, batch_size=batch_size, key=key, label=label, only_distinct=only_distinct
         )
@@ -95,7 +85,7 @@ def write_samples(
     partial: Partial,
     model: LanguageModel,
     tasks: Sequence[Task],
-    config: Any,
+    config: Method,
     *,
     batch_size: int,
     key: jax.Array | None,
@@ -103,28 +93,29 @@ def write_samples(
     only_distinct: bool = False,
 ) -> list[Sample]:
     """The programs of every task, in task order: what ``partial`` keeps, and the others, which it keeps from now on."""
-    width = _programs_asked(config)
+    width = config.programs_per_prompt
     groups = {unit["task_id"]: [Sample.from_json(row) for row in unit["programs"]] for unit in partial.units}
     todo = [i for i, task in enumerate(tasks) if task.task_id not in groups]
-    prompts = encode_prompts(model, tasks)
     results = decode_prompts(
         model.module,
         model.params,
-        [prompts[i] for i in todo],
-        config=with_stops(_twice(config) if only_distinct else config, model, tasks),
+        encode_prompts(model, tasks),
+        config=config.widened() if only_distinct else config,
         batch_size=batch_size,
-        names=[f"task {tasks[i].task_id}" for i in todo],
+        ends=ends_of(model, tasks),
+        only=todo,
+        names=[f"task {task.task_id}" for task in tasks],
         key=key,
-        prompt_ids=todo,
         reproducible=True,  # a run that was interrupted ends with the same bytes as one that was not
     )
     repeated = 0
     with Progress(label, len(tasks), done=len(tasks) - len(todo), unit="tasks") as progress:
         for index, programs in results:
-            task = tasks[todo[index]]
+            task = tasks[index]
             rows = sample_rows(model, task, programs)
             if only_distinct:
-                kept, found = distinct(rows, [row.program(task) for row in rows], width)
+                of_group = [program.group for program in programs]
+                kept, found = distinct(rows, [row.program(task) for row in rows], width, of_group)
                 rows, repeated = [replace(row, rank=rank) for rank, row in enumerate(kept)], repeated + found
             groups[task.task_id] = rows
             _keep(partial, task.task_id, rows)

@@ -1,40 +1,37 @@
-"""Prioritized replay of tested programs by P2Value (arXiv 2410.12236). Pure: state in, state out."""
+"""Prioritized replay of tested programs by P2Value (arXiv 2410.12236) and others. Pure: state in, state out."""
 
-from pper_jax.replay.buffer import (
-    Draw,
-    Items,
-    ReplayConfig,
-    ReplayState,
-    add,
-    from_checkpoint,
-    gather,
-    init,
-    probabilities,
-    refresh,
-    sample,
-    stalest,
-    to_checkpoint,
-    update,
-)
-from pper_jax.replay.diagnostics import as_text, describe, draw_reason, table
+from pper_jax.replay.buffer import add, refresh, update
+from pper_jax.replay.diagnostics import as_text, describe, table
+from pper_jax.replay.draws import Draw, sample
+from pper_jax.replay.items import Items, example_row, pad_items
+from pper_jax.replay.options import PRESETS, ReplayConfig
+from pper_jax.replay.priorities import Priority, Stored, task_mean
+from pper_jax.replay.reasons import draw_reason, draw_rows
+from pper_jax.replay.state import ReplayState, from_checkpoint, gather, init, probabilities, to_checkpoint
 
 __all__ = [
+    "PRESETS",
     "Draw",
     "Items",
+    "Priority",
     "ReplayConfig",
     "ReplayState",
+    "Stored",
     "add",
     "as_text",
     "describe",
     "draw_reason",
+    "draw_rows",
+    "example_row",
     "from_checkpoint",
     "gather",
     "init",
+    "pad_items",
     "probabilities",
     "refresh",
     "sample",
-    "stalest",
     "table",
+    "task_mean",
     "to_checkpoint",
     "update",
 ]

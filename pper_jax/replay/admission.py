@@ -1,4 +1,4 @@
-"""Which slot a new program goes to when the buffer keeps no copies, or lets the lowest go; and caps for each task.
+"""Which programs stay, and in which slots, when the buffer keeps no copies, caps tasks or lets the lowest go.
 
 All are sorts over slots and newcomers at once, with nothing that depends on the data in its shape.
 """
@@ -37,7 +37,8 @@ def copies(
 ) -> tuple[jax.Array, jax.Array]:
     """Of ``slots`` stored programs followed by ``N`` new ones (each array ``[slots + N]``): those that are the same.
 
-    Returns, ``[N]`` each: whether a later newcomer is the same, and the slot that holds the same (``slots``: none).
+    Returns whether a later one is the same, ``[slots + N]`` bool, and for each newcomer the slot that holds the same
+    (``slots``: none), ``[N]`` int32.
     """
     size = task.shape[0]
     index = jnp.arange(size, dtype=jnp.int32)
@@ -50,30 +51,42 @@ def copies(
     holder = jnp.minimum(order[first], slots)
     later = jnp.zeros(size, bool).at[order].set(more)
     held_by = jnp.zeros(size, jnp.int32).at[order].set(holder)
-    return later[slots:], held_by[slots:]
+    return later, held_by[slots:]
 
 
-def places(new: jax.Array, held_by: jax.Array, filled: jax.Array, value: jax.Array) -> jax.Array:
+def best(task: jax.Array, present: jax.Array, worth: jax.Array, count: int, cap: int) -> jax.Array:
+    """Which of the ``present [n]`` stay: of each task the ``cap`` of greatest ``worth`` (0: all), ``count`` in all.
+
+    ``task`` and ``worth`` are ``[n]`` int32; returns ``[n]`` bool. Where worths differ this is what
+    storing one program after the other comes to, in whatever order, each time letting go of the least (of the task
+    where it is at its cap, else of all): the greedy choice in a laminar matroid.
+    """
+    if cap:
+        present = _first(cap, present, worth, task)
+    return _first(count, present, worth, jnp.zeros_like(task))
+
+
+def _first(count: int, present: jax.Array, worth: jax.Array, group: jax.Array) -> jax.Array:
+    """Which of the ``present [n]`` are among the ``count`` of greatest ``worth [n]`` int32 of their ``group [n]``."""
+    index = jnp.arange(present.shape[0], dtype=jnp.int32)
+    absent, groups, _, order = lax.sort((~present, group, -worth, index), num_keys=4)
+    starts = jnp.concatenate([jnp.ones(1, bool), (groups[1:] != groups[:-1]) | (absent[1:] != absent[:-1])])
+    number = index - lax.cummax(jnp.where(starts, index, 0))
+    return present & jnp.zeros_like(present).at[order].set(number < count)
+
+
+def places(new: jax.Array, held_by: jax.Array, filled: jax.Array, stays: jax.Array, worth: jax.Array) -> jax.Array:
     """Slot of each newcomer, ``[N]`` int32, ``C`` where it is not stored.
 
-    ``held_by [N]`` int32 is the slot to write over, or ``C``; the others that are ``new [N]`` bool take empty slots
-    first, then those of least ``value [C]``. Of more newcomers than slots the last ones stay.
+    Those that are ``new [N]`` bool take the slot of what they copy, ``held_by [N]`` int32, or where that is ``C`` first
+    the empty slots, then those whose program does not ``stay [C]``, that of least ``worth [C]`` first. There must be as
+    many.
     """
     capacity = filled.shape[0]
-    taken = jnp.zeros(capacity, bool).at[jnp.where(new, held_by, capacity)].set(True, mode="drop")
+    taken = stays.at[jnp.where(new, held_by, capacity)].set(True, mode="drop")
     slots = jnp.arange(capacity, dtype=jnp.int32)
-    order = lax.sort((taken, filled, jnp.where(filled, value, 0), slots), num_keys=4)[-1]
+    order = lax.sort((taken, filled, jnp.where(filled, worth, 0), slots), num_keys=4)[-1]
     fresh = new & (held_by == capacity)
     number = jnp.cumsum(fresh, dtype=jnp.int32) - 1
-    number -= jnp.maximum(jnp.sum(fresh) - (capacity - jnp.sum(taken)), 0)
-    place = jnp.where(number >= 0, order.at[number].get(mode="clip"), capacity)
+    place = order.at[number].get(mode="clip")
     return jnp.where(new, jnp.where(fresh, place, held_by), capacity)
-
-
-def within_cap(task: jax.Array, filled: jax.Array, value: jax.Array, cap: int) -> jax.Array:
-    """Which filled slots are among the ``cap`` of greatest ``value [C]`` of their ``task [C]``; ``[C]`` bool."""
-    slots = jnp.arange(filled.shape[0], dtype=jnp.int32)
-    empty, tasks, _, order = lax.sort((~filled, task, -value, slots), num_keys=4)
-    starts = jnp.concatenate([jnp.ones(1, bool), (tasks[1:] != tasks[:-1]) | (empty[1:] != empty[:-1])])
-    number = slots - lax.cummax(jnp.where(starts, slots, 0))
-    return filled & jnp.zeros_like(filled).at[order].set(number < cap)

@@ -9,7 +9,8 @@ import jax
 import numpy as np
 
 from pper_jax.replay import p2value
-from pper_jax.replay.buffer import ReplayConfig, ReplayState, probabilities
+from pper_jax.replay.options import ReplayConfig
+from pper_jax.replay.state import ReplayState, probabilities
 
 ZERO_PASS_LIMIT = 0.5
 SAMPLE_SIZE_LIMIT = 0.05
@@ -29,9 +30,9 @@ def describe(state: ReplayState, config: ReplayConfig) -> dict[str, Any]:
     """Figures of the buffer as plain Python data, priorities as of the last refresh.
 
     ``size`` programs; ``effective_sample_size`` = ``1 / sum(p**2) / size``, the share of the buffer that draws
-    effectively come from; ``zero_pass_share``, the probability of drawing a program that passes no test;
-    ``task_share``, that of the task that is drawn most; ``p2value_hist`` and ``pass_rate_hist`` as
-    ``{"edges", "counts"}`` over [0, 1]; ``warnings``, sentences.
+    effectively come from; ``zero_pass_share``, the share of draws that go to programs that pass no test, and
+    ``zero_pass_programs``, the share of programs that do not; ``task_share``, that of draws of the task drawn most;
+    ``p2value_hist`` and ``pass_rate_hist`` as ``{"edges", "counts"}`` over [0, 1]; ``warnings``, sentences.
     """
     filled = np.asarray(state.filled)
     probability = np.asarray(probabilities(state), np.float64)[filled]
@@ -42,6 +43,7 @@ def describe(state: ReplayState, config: ReplayConfig) -> dict[str, Any]:
         "size": size,
         "effective_sample_size": float(1 / np.sum(probability**2) / size) if size else 0.0,
         "zero_pass_share": float(probability[~(pass_rate > 0)].sum()),
+        "zero_pass_programs": float(np.mean(~(pass_rate > 0))) if size else 0.0,
         "task_share": max(_task_shares(state).values(), default=0.0),
         "p2value_hist": _histogram(values, _P2VALUE_BINS),
         "pass_rate_hist": _histogram(pass_rate, _PASS_RATE_BINS),
@@ -50,36 +52,52 @@ def describe(state: ReplayState, config: ReplayConfig) -> dict[str, Any]:
     return figures
 
 
-def table(state: ReplayState, limit: int = 10_000) -> list[dict[str, Any]]:
-    """Plain rows of the ``limit`` programs of greatest P2Value, best first: what is stored, and why it is drawn."""
-    host: ReplayState = jax.device_get(state)
-    probability, items = np.asarray(probabilities(state)), host.items
-    order = np.argsort(np.where(host.filled, host.rank, np.iinfo(np.int32).max), kind="stable")
-    return [
+def table(state: ReplayState, limit: int | None = None) -> list[dict[str, Any]]:
+    """Plain rows of what is stored, best first, and why it is drawn; at most ``limit`` of them where that is given.
+
+    ``worth`` stands there where it is not the P2Value.
+    """
+    items = state.items
+    columns: dict[str, np.ndarray] = jax.device_get(
         {
-            "rank": int(host.rank[slot]),
-            "program": int(items.program_id[slot]),
-            "task": int(items.task_index[slot]),
-            "round": int(items.round[slot]),
-            "tokens": int(items.length[slot] - items.prompt_length[slot]),
-            "logprob": float(items.logprob[slot]),
-            "pass_rate": float(items.pass_rate[slot]),
-            "possibility": float(np.exp(host.log_possibility[slot])),
-            "p2value": float(np.exp(host.log_p2value[slot])),
-            "probability": float(probability[slot]),
-            "times_drawn": int(host.times_drawn[slot]),
-            "scored_at": int(host.scored_at[slot]),
+            "rank": state.rank,
+            "program": items.program_id,
+            "task": items.task_index,
+            "round": items.round,
+            "tokens": items.length - items.prompt_length,
+            "logprob": items.logprob,
+            "pass_rate": items.pass_rate,
+            "possibility": state.log_possibility,
+            "p2value": state.log_p2value,
+            "worth": state.log_worth,
+            "probability": probabilities(state),
+            "times_drawn": state.times_drawn,
+            "scored_at": state.scored_at,
         }
-        for slot in order[: min(limit, int(host.filled.sum()))]
+    )
+    filled = np.asarray(state.filled)
+    order = np.argsort(np.where(filled, columns["rank"], np.iinfo(np.int32).max), kind="stable")
+    order = order[: int(filled.sum())][:limit]
+    for name in ("possibility", "p2value", "worth"):
+        columns[name] = np.exp(columns[name])
+    rows = [
+        dict(zip(columns, row, strict=True))
+        for row in zip(*(column[order].tolist() for column in columns.values()), strict=True)
     ]
+    for row in rows:
+        if row["worth"] == row["p2value"]:
+            del row["worth"]
+    return rows
 
 
 def as_text(rows: Sequence[dict[str, Any]], limit: int = 20) -> str:
     """The first ``limit`` rows of :func:`table` in columns, with what all rows add up to below."""
     if not rows:
         return "The buffer is empty."
+    worth = ("worth",) if any("worth" in row for row in rows) else ()
     head = ("rank", "program", "task", "round", "tokens", "logprob", "pass_rate", "possibility", "p2value")
-    columns = (*head, "probability", "times_drawn", "scored_at")
+    columns = (*head, *worth, "probability", "times_drawn", "scored_at")
+    rows = [{"worth": row["p2value"], **row} for row in rows] if worth else rows
     cells = [[f"{row[c]:.4g}" if isinstance(row[c], float) else str(row[c]) for c in columns] for row in rows[:limit]]
     widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
     lines = [
@@ -121,17 +139,19 @@ def _histogram(values: np.ndarray, bins: int) -> dict[str, list[Any]]:
 
 def _warnings(figures: dict[str, Any], state: ReplayState, config: ReplayConfig) -> list[str]:
     found = []
+    uses_alpha = not config.even and config.priority == "p2value" and 0 < config.alpha < 1
     if figures["zero_pass_share"] > ZERO_PASS_LIMIT:
         found.append(
             f"{100 * figures['zero_pass_share']:.0f} % of the draws go to programs that pass no test; "
-            "lower replay.alpha, or add tasks that the model sometimes solves"
+            + ("lower replay.alpha, or " * uses_alpha)
+            + "add tasks that the model sometimes solves"
         )
     if figures["effective_sample_size"] < SAMPLE_SIZE_LIMIT:
         found.append(
             f"the draws come from effectively {100 * figures['effective_sample_size']:.1f} % of the buffer; "
-            "lower replay.omega, or raise replay.uniform_mix"
+            + ("lower replay.omega" if not config.even else "raise replay.age_decay")
+            + ", or raise replay.uniform_mix"
         )
-    uses_alpha = config.scheme != "uniform" and config.omega > 0 and 0 < config.alpha < 1
     if uses_alpha and figures["size"] >= _ENOUGH and alpha_correlation(state) > SAME_ORDER:
         found.append(
             "replay.alpha has no measurable effect: alpha 0.2 and 0.8 put the stored programs in the same order "
@@ -143,7 +163,7 @@ def _warnings(figures: dict[str, Any], state: ReplayState, config: ReplayConfig)
         times = shares[task] * len(shares)
         found.append(
             f"task number {task} gets {100 * shares[task]:.0f} % of the draws, {times:.0f} times its fair share; "
-            "set replay.task_cap, or lower replay.omega"
+            "set replay.task_cap" + (", or lower replay.omega" * (not config.even))
         )
     rates = np.asarray(state.items.pass_rate)[np.asarray(state.filled)]
     judged = uses_alpha and figures["size"] >= _ENOUGH and np.ptp(rates) > 0
@@ -153,14 +173,3 @@ def _warnings(figures: dict[str, Any], state: ReplayState, config: ReplayConfig)
             "they pass; lower replay.alpha"
         )
     return found
-
-
-def draw_reason(draw: dict[str, Any], config: ReplayConfig) -> str:
-    """Why a program was drawn, as a sentence; ``draw`` is a row of the run folder's draws."""
-    if config.scheme == "uniform":
-        return f"every stored program was equally likely (probability {draw['probability']:.2g} a draw)"
-    return (
-        f"{config.alpha:g} x possibility {draw['possibility']:.3f} + {1 - config.alpha:g} x pass rate "
-        f"{draw['pass_rate']:.2f} = P2Value {draw['p2value']:.3f}, rank {draw['rank']} in the buffer, "
-        f"so {config.scheme} sampling with omega {config.omega:g} gives it {100 * draw['probability']:.2f} % of a draw"
-    )

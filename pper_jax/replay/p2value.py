@@ -20,6 +20,7 @@ Possibility = Literal["geomean", "joint", "percentile", "task_softmax"]
 Scheme = Literal["rank", "proportional", "uniform"]
 
 _LAST = jnp.iinfo(jnp.int32).max
+_LEAST_DECAY = 1e-30  # what float32 takes for 0 would make 0 / 0 of the newest round
 
 
 def log_possibility(
@@ -154,10 +155,11 @@ def priorities(
 ) -> jax.Array:
     """Unnormalised sampling probabilities, ``[C]`` float32, 0 where not filled.
 
-    ``rank``: ``(1 / rank)**omega``; ``proportional``: ``P2Value**omega``, scaled so that the greatest is 1 (no P2Value
-    is too small); ``uniform``: 1. ``uniform_mix`` is the share of draws made uniformly instead. All 0 where every
-    P2Value is 0 and nothing is mixed in. With ``age_decay`` above 0 the priority of a program falls by a factor of e
-    in so many rounds (``rounds`` int32, when each was written; measured from the newest, before mixing).
+    ``log_p2value`` and ``rank`` may be those of another priority. ``rank``: ``(1 / rank)**omega``; ``proportional``:
+    ``P2Value**omega``, scaled so that the greatest is 1 (no P2Value is too small); ``uniform``: 1. ``uniform_mix`` is
+    the share of draws made uniformly instead. All 0 where every P2Value is 0 and nothing is mixed in. With
+    ``age_decay`` above 0 the priority of a program falls by a factor of e in so many rounds (``rounds`` int32, when
+    each was written; measured from the newest, before mixing).
     """
     if scheme == "uniform" or omega == 0:
         values = jnp.ones_like(log_p2value)
@@ -168,7 +170,7 @@ def priorities(
         values = jnp.exp(omega * (log_p2value - jnp.where(jnp.isfinite(greatest), greatest, 0.0)))
     if age_decay > 0 and rounds is not None:
         newest = jnp.max(jnp.where(filled, rounds, -_LAST))
-        values = values * jnp.exp((rounds - newest) / age_decay)
+        values = values * jnp.exp((rounds - newest) / max(age_decay, _LEAST_DECAY))
     values = jnp.where(filled, values, 0.0)
     if uniform_mix == 0:
         return values

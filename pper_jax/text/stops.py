@@ -1,4 +1,4 @@
-"""When a program ends: EOS tokens and stop suffixes on the device, stop texts on the host.
+"""When a program ends: stop suffixes for the device, and the cut that the host makes.
 
 The device compares tokens only, which saves the steps after a stop; the host cuts the text and has the last word. The
 device never ends a program that the host would not cut, and what the host keeps of it is what it would have kept of a
@@ -7,22 +7,39 @@ longer one. Stops are looked for in the generated text alone, not across the end
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from pper_jax.errors import UserError
+from pper_jax.text.completion import completion_text
 
 # What may stand before a stop and merge with its first characters into one token (newline runs, closing punctuation).
 _CONTEXTS = ("", "x", "x\n", "x\n\n", "x\n\n\n", "x)", "x]", 'x"', "x'", "x:", "x ", "x\n    ")
+_NEAR = 8  # last tokens of a prompt behind which a program's text is mostly what it is behind all of them
 
 
-def _check_stops(stops: Sequence[str]) -> None:
-    if not all(stops):
-        raise UserError("the stops hold an empty text, which would end every program at once; remove it.")
+@dataclass(frozen=True)
+class Completion:
+    """A program as it is kept: text, tokens and log-probs belong together.
 
+    Attributes:
+        text: what stands behind the prompt.
+        tokens: the tokens that lie wholly in ``text``, and the end that the program ended in.
+        token_logprobs: natural logs, one a token of ``tokens``.
+        stop_reason: ``"eos"`` when it ended in an end, ``"stop"`` when it was cut at a stop text, else ``"length"``.
+    """
 
-def _decode(tokenizer: Any, tokens: Sequence[int]) -> str:
-    return tokenizer.decode(list(tokens), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    text: str
+    tokens: tuple[int, ...]
+    token_logprobs: tuple[float, ...]
+    stop_reason: str
+
+    @property
+    def logprob(self) -> float:
+        """Log-probability of ``tokens``, the sum."""
+        return float(sum(self.token_logprobs))
 
 
 def stop_token_suffixes(tokenizer: Any, stops: Sequence[str]) -> tuple[tuple[int, ...], ...]:
@@ -36,12 +53,13 @@ def stop_token_suffixes(tokenizer: Any, stops: Sequence[str]) -> tuple[tuple[int
         UserError: a stop is empty.
     """
     _check_stops(stops)
+    within = tokenizer.encode("x", add_special_tokens=False)  # a suffix never stands first
     found: dict[tuple[int, ...], None] = {}
     for stop in stops:
         for context in _CONTEXTS:
             tokens = tokenizer.encode(context + stop, add_special_tokens=False)
             for size in range(1, len(tokens) + 1):
-                if stop in _decode(tokenizer, tokens[-size:]):
+                if stop in completion_text(tokenizer, within, tokens[-size:]):
                     found[tuple(tokens[-size:])] = None
                     break
     # a suffix that ends in another one is recognised through that one
@@ -55,6 +73,7 @@ def trim_program(
     token_logprobs: Sequence[float],
     stops: Sequence[str],
     eos_id: int | Sequence[int] | None,
+    prompt: Sequence[int] = (),
 ) -> tuple[str, int, float, str]:
     """Cut a program at the first stop text and account for what is kept.
 
@@ -64,6 +83,7 @@ def trim_program(
         token_logprobs: their log-probabilities, same length.
         stops: texts at which a program ends; the earliest in the text wins, and it is not kept.
         eos_id: the EOS token or tokens; None when the model has none.
+        prompt: the tokens that stand before the program; without them its text is that of a text that begins there.
 
     Returns:
         ``(text, num_tokens, logprob, stop_reason)``. ``stop_reason`` is ``"stop"`` when the text was cut, else
@@ -74,26 +94,57 @@ def trim_program(
     Raises:
         UserError: a stop is empty.
     """
+    ends = () if eos_id is None else (eos_id,) if isinstance(eos_id, int) else tuple(eos_id)
+    kept = cut_program(tokenizer, prompt, tokens, token_logprobs, stops, ends)
+    return kept.text, len(kept.tokens), kept.logprob, kept.stop_reason
+
+
+def cut_program(
+    tokenizer: Any,
+    prompt: Sequence[int],
+    tokens: Sequence[int],
+    token_logprobs: Sequence[float],
+    stops: Sequence[str],
+    ends: Sequence[int],
+) -> Completion:
+    """``trim_program`` with the kept tokens and log-probs themselves; what stands behind the first end is dropped."""
     _check_stops(stops)
-    eos = () if eos_id is None else (eos_id,) if isinstance(eos_id, int) else tuple(eos_id)
-    tokens, token_logprobs = list(tokens), list(token_logprobs)
-    closed = bool(tokens) and tokens[-1] in eos
-    body = tokens[:-1] if closed else tokens
-    text = _decode(tokenizer, body)
-    cuts = [at for at in (text.find(stop) for stop in stops) if at >= 0]
-    if not cuts:
-        return text, len(tokens), float(sum(token_logprobs)), "eos" if closed else "length"
-    text = text[: min(cuts)]
-    count = _covering(tokenizer, body, text)
-    return text, count, float(sum(token_logprobs[:count])), "stop"
+    size = next((i for i, token in enumerate(tokens) if token in ends), len(tokens))
+    body, closed = list(tokens[:size]), size < len(tokens)
+    text = completion_text(tokenizer, prompt, body)
+    found = min(((at, stop) for stop in stops if (at := text.find(stop)) >= 0), default=None)
+    if found is None:
+        count, reason = size + closed, "eos" if closed else "length"
+    else:
+        at, stop = found
+        near = prompt[-_NEAR:] if completion_text(tokenizer, prompt[-_NEAR:], body) == text else prompt
+        shown = partial(_text_of_first, tokenizer, near, body)
+        count, text, reason = _tokens_before(shown, size, text[:at], stop), text[:at], "stop"
+    return Completion(text, tuple(tokens[:count]), tuple(token_logprobs[:count]), reason)
 
 
-def _covering(tokenizer: Any, tokens: Sequence[int], text: str) -> int:
-    """The largest ``n`` for which the first ``n`` tokens decode to a prefix of ``text``."""
-    low, high = 0, len(tokens)
-    while low < high:  # the length of the decoded prefix grows with n, but for characters cut in the middle
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if len(_decode(tokenizer, tokens[:middle])) <= len(text) else (low, middle - 1)
-    while low and not text.startswith(_decode(tokenizer, tokens[:low])):
-        low -= 1
-    return low
+def _check_stops(stops: Sequence[str]) -> None:
+    if not all(stops):
+        raise UserError("the stops hold an empty text, which would end every program at once; remove it.")
+
+
+def _text_of_first(tokenizer: Any, prompt: Sequence[int], tokens: Sequence[int], count: int) -> str:
+    return completion_text(tokenizer, prompt, tokens[:count])
+
+
+def _tokens_before(shown: Callable[[int], str], size: int, kept: str, stop: str) -> int:
+    """The largest ``n`` whose text ``shown(n)`` is a prefix of ``kept``, where ``stop`` follows among ``size`` tokens.
+
+    A longer run of tokens need not have a longer text (the bytes of a character are replaced one by one until it is
+    whole), so no bisection finds ``n``. But a number of tokens that show the stop bounds it: those are looked for from
+    the end, where a stop mostly is, and ``n`` is searched downwards from there.
+    """
+    whole, high, step = kept + stop, size, 1
+    low = max(0, high - step)
+    while low and shown(low).startswith(whole):
+        high, step = low, 2 * step
+        low = max(0, high - step)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if shown(middle).startswith(whole) else (middle, high)
+    return next((n for n in range(high, 0, -1) if kept.startswith(shown(n))), 0)

@@ -12,6 +12,7 @@ from decode_stand_ins import EOS, PROMPTS, tiny_gpt2
 from pper_jax.decode import BeamConfig, decode_prompts
 from pper_jax.errors import UserError
 from pper_jax.models import causal_lm, layers
+from pper_jax.models.quantize import quantize
 from pper_jax.sharding import make_mesh
 
 METHOD = BeamConfig(width=3, max_new_tokens=5, eos_ids=(EOS,))
@@ -38,6 +39,19 @@ def test_kernels_by_name_find_the_same_programs(kernels: str, tied: bool, monkey
     named = module.clone(config=replace(module.config, kernels=kernels))
     found = dict(decode_prompts(named, params, PROMPTS, **options))
     assert set(used) == {("beam_attention", kernels), ("project_top_log_probs", kernels)}
+    for index, programs in expected.items():
+        assert [p.tokens for p in found[index]] == [p.tokens for p in programs]
+        np.testing.assert_allclose([p.logprob for p in found[index]], [p.logprob for p in programs], atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:.*[Tt]riton:DeprecationWarning")
+def test_int8_weights_go_through_the_attention_kernel_alone(monkeypatch: pytest.MonkeyPatch):
+    module, params = quantize(*tiny_gpt2(seed=4))
+    options = {"config": METHOD, "batch_size": 3, "buckets": (8,)}
+    expected = dict(decode_prompts(module, params, PROMPTS, **options))
+    monkeypatch.setattr(layers, "beam_attention", partial(layers.beam_attention, interpret=True))
+    named = module.clone(config=replace(module.config, kernels="pallas_gpu"))
+    found = dict(decode_prompts(named, params, PROMPTS, **options))
     for index, programs in expected.items():
         assert [p.tokens for p in found[index]] == [p.tokens for p in programs]
         np.testing.assert_allclose([p.logprob for p in found[index]], [p.logprob for p in programs], atol=1e-4)

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from pper_jax.loop.config import RunConfig, with_preset
+from pper_jax.loop.config import RunConfig
 from pper_jax.settings import from_dict
 
 SMALL = {
@@ -30,7 +30,7 @@ def small(out, name="run", **changes) -> RunConfig:
             section[parent] = dict(section[parent])
             section = section[parent]
         section[last] = value
-    return from_dict(RunConfig, with_preset(data))
+    return from_dict(RunConfig, data)
 
 
 def rows(path: Path):

@@ -80,7 +80,10 @@ def write_metadata(writer: GGUFWriter, config, **changes) -> None:
     writer.add_token_merges(["h e", "l l", "he ll", "1 2"])
     writer.add_eos_token_id(len(tokens) - 1)
     writer.add_bos_token_id(len(tokens) - 1)
-    writer.add_add_bos_token(changes.get("bos", False))
+    if changes.get("bos", False) is not None:
+        writer.add_add_bos_token(changes.get("bos", False))
+    for key, index in changes.get("ids", {}).items():
+        writer.add_uint32(key, index)
     writer.add_chat_template("{{ messages[0]['content'] }}")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from pper_jax.decode import BeamConfig, decode_prompts, lay_out
 from pper_jax.errors import UserError
-from pper_jax.models import CausalLM, ModelConfig, build_model, decode_layout
+from pper_jax.models import CausalLM, ModelConfig, build_model, causal_lm, decode_layout
 from pper_jax.models.layers import Int8Dense
 from pper_jax.models.quantize import cast_weights, quantize, quantize_columns, with_weights
 from pper_jax.types import Params
@@ -131,6 +131,21 @@ def test_beam_search_with_int8_gives_programs_with_the_rounded_models_log_probab
     logprobs = jax.nn.log_softmax(forward(*dequantised(module, params), rows))[:, 2:-1]
     expected = jnp.take_along_axis(logprobs, rows[:, 3:, None], axis=-1)[..., 0]
     np.testing.assert_allclose([program.token_logprobs for program in programs], expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["int8", "column blocks"])
+def test_the_best_tokens_by_kernels_are_those_of_the_logits(kind: str, monkeypatch: pytest.MonkeyPatch):
+    """The kernels of the projection read no int8, and a table with columns of tokens that do not exist."""
+    interpreted = partial(causal_lm.project_top_log_probs, interpret=True)
+    monkeypatch.setattr(causal_lm, "project_top_log_probs", interpreted)
+    module, params = (quantize if kind == "int8" else decode_layout)(*model_of())
+    named = module.clone(config=replace(module.config, kernels="pallas_gpu"))
+    hidden = -jnp.ones((2, 3, HIDDEN))  # far from every token, so that a logit of 0 would be among the best
+    logprob, token = named.apply({"params": params}, hidden, 5, method="top")
+    logits = module.apply({"params": params}, hidden, method="unembed")[..., :VOCAB]
+    expected = jax.lax.top_k(jax.nn.log_softmax(logits), 5)
+    np.testing.assert_array_equal(token, expected[1])
+    np.testing.assert_allclose(logprob, expected[0], atol=1e-5)
 
 
 def test_the_column_layout_of_cpu_leaves_int8_kernels_as_they_are():

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from pper_jax.errors import UserError
+from pper_jax.tasks.micro_python.cases import constants, make_cases
+from pper_jax.tasks.micro_python.mistakes import write_mistake, write_program
 from pper_jax.tasks.micro_python.universe import (
     ARGUMENTS,
     SPLITS,
     Spec,
-    Step,
-    body,
+    assigned,
     compile_body,
     copied,
     draw_arguments,
@@ -21,9 +22,6 @@ from pper_jax.tasks.micro_python.universe import (
 )
 from pper_jax.tasks.task import Task
 
-HABIT_SHARE = 0.8  # of the mistakes made in an operation, how many are its habit (its first bug)
-STRUCTURE_SHARE = 0.1  # of bug_rate, how often a composition loses a step or has two swapped
-CASES = 12
 STOPS = ("\ndef", "\nclass", "\nif", "\nprint", "\n#", "\n\n\n")
 NAMES = ("solve", "process", "transform", "compute", "apply", "convert", "run", "handle")
 OPENINGS = {
@@ -59,27 +57,11 @@ def run_body(spec: Spec, text: str, args: list[Any]) -> Any:
     return compile_body(spec.takes, text)(*copied(args))
 
 
-def _constants(spec: Spec) -> list[int]:
-    return [value for step in spec.steps for value in (step.c, step.d) if isinstance(value, int) and value]
-
-
-def make_cases(spec: Spec, rng: random.Random, count: int = CASES) -> list[dict[str, Any]]:
-    """Distinct test cases with wide-spread inputs, boundaries of the spec's constants among them."""
-    right = reference_body(spec)
-    cases: dict[str, dict[str, Any]] = {}
-    for _ in range(20 * count):
-        args = draw_arguments(spec.takes, rng, _constants(spec))
-        cases.setdefault(repr(args), {"args": args, "expected": run_body(spec, right, args)})
-        if len(cases) == count:
-            break
-    return list(cases.values())
-
-
 def make_prompt(spec: Spec, rng: random.Random) -> str:
     """Signature, description and one doctest, in HumanEval's form."""
     name = rng.choice(NAMES)
     right = reference_body(spec)
-    args = max((draw_arguments(spec.takes, rng, _constants(spec)) for _ in range(3)), key=lambda a: len(str(a[0])) % 23)
+    args = max((draw_arguments(spec.takes, rng, constants(spec)) for _ in range(3)), key=lambda a: len(str(a[0])) % 23)
     shown = ", ".join(map(repr, args))
     return (
         f'def {name}({ARGUMENTS[spec.takes]}):\n    """{describe_task(spec, rng)}\n\n'
@@ -107,7 +89,7 @@ def make_task(spec: Spec, behaviour: str, split: str, rng: random.Random) -> Tas
 def _by_kind(split: str, rng: random.Random) -> Iterator[tuple[str, Spec]]:
     """Behaviours of a split in a random order that takes the kinds in turn, so that none is crowded out."""
     groups: dict[str, list[tuple[str, Spec]]] = {}
-    for behaviour, spec in universe()[split].items():
+    for behaviour, spec in assigned()[split].items():
         groups.setdefault(spec.kind, []).append((behaviour, spec))
     for group in groups.values():
         rng.shuffle(group)
@@ -115,7 +97,9 @@ def _by_kind(split: str, rng: random.Random) -> Iterator[tuple[str, Spec]]:
         kinds = sorted(groups)
         rng.shuffle(kinds)
         for kind in kinds:
-            yield groups[kind].pop()
+            behaviour, spec = groups[kind].pop()
+            if behaviour in universe()[split]:
+                yield behaviour, spec
             if not groups[kind]:
                 del groups[kind]
 
@@ -124,9 +108,8 @@ def generate(split: str, count: int, seed: int) -> list[Task]:
     """``count`` tasks of a split, behaviourally distinct; a pure function of its arguments.
 
     Args:
-        split: ``train``, ``heldout_kind`` (kinds of the training split, other behaviours; ``list_loop``, of which there
-            is one, is in no other) or ``heldout_composition`` (compositions of which at least one pair of neighbouring
-            operations never meets in training).
+        split: ``train``, ``heldout_kind`` (kinds of the training split, other behaviours) or ``heldout_composition``
+            (compositions of which at least one pair of neighbouring operations never meets in training).
         count: number of tasks.
         seed: which behaviours, their wording and their test inputs.
 
@@ -141,53 +124,6 @@ def generate(split: str, count: int, seed: int) -> list[Task]:
     rng = random.Random(f"{split} {seed}")
     chosen = [pair for pair, _ in zip(_by_kind(split, rng), range(count), strict=False)]
     return [make_task(spec, behaviour, split, random.Random(f"{behaviour} {seed}")) for behaviour, spec in chosen]
-
-
-def _mistaken_line(step: Step, variable: str, rng: random.Random) -> str:
-    bugs = step.operation.bugs
-    bug = bugs[0] if len(bugs) == 1 or rng.random() < HABIT_SHARE else rng.choice(bugs[1:])
-    return step.fill(bug, variable)
-
-
-def _droppable(spec: Spec) -> int:
-    """How many steps of a composition could be forgotten; 0 for a single operation."""
-    return len(spec.steps) - int(spec.steps[-1].operation.ends) if len(spec.steps) >= 2 else 0
-
-
-def _lose_or_swap(lines: list[str], steps: int, rng: random.Random) -> None:
-    """Drop one of the first ``steps`` lines or swap the first two, in place."""
-    if steps >= 2 and rng.random() < 0.5:
-        lines[0], lines[1] = lines[1], lines[0]
-    else:
-        del lines[rng.randrange(steps)]
-
-
-def _right_lines(spec: Spec) -> list[str]:
-    return [step.fill(step.operation.code, spec.variable) for step in spec.steps]
-
-
-def write_mistake(spec: Spec, rng: random.Random) -> str:
-    """The right body with one mistake: in one operation, or in a composition a step lost or two swapped."""
-    lines = _right_lines(spec)
-    if _droppable(spec) and rng.random() < STRUCTURE_SHARE:
-        _lose_or_swap(lines, _droppable(spec), rng)
-    else:
-        i = rng.randrange(len(lines))
-        lines[i] = _mistaken_line(spec.steps[i], spec.variable, rng)
-    return body(lines, spec.variable)
-
-
-def write_program(spec: Spec, rng: random.Random, bug_rate: float) -> str:
-    """A body with each operation wrong with probability ``bug_rate * difficulty``, mostly by its habit."""
-    lines = []
-    for step in spec.steps:
-        wrong = rng.random() < min(0.95, bug_rate * step.operation.difficulty)
-        lines.append(
-            _mistaken_line(step, spec.variable, rng) if wrong else step.fill(step.operation.code, spec.variable)
-        )
-    if _droppable(spec) and rng.random() < bug_rate * STRUCTURE_SHARE:
-        _lose_or_swap(lines, _droppable(spec), rng)
-    return body(lines, spec.variable)
 
 
 def pretraining_corpus(count: int, seed: int, bug_rate: float) -> Iterator[tuple[str, str]]:
@@ -214,7 +150,7 @@ def find_spec(task: Task) -> Spec:
         UserError: no such behaviour.
     """
     _, split, _, prefix = task.task_id.split("/")
-    for behaviour, spec in universe()[split].items():
+    for behaviour, spec in assigned()[split].items():
         if behaviour.startswith(prefix):
             return spec
     raise UserError(f"task {task.task_id} is not of the micro_python family")

@@ -1,0 +1,29 @@
+"""The registry of model families: a record each, in a file of its own."""
+
+from __future__ import annotations
+
+from pper_jax.errors import UserError
+from pper_jax.models.causal_lm import CausalLM
+from pper_jax.models.families import gpt2, llama
+from pper_jax.models.families.family import Family, GGUFFacts
+from pper_jax.models.families.gpt2 import GPT2
+from pper_jax.models.families.llama import Llama
+from pper_jax.models.layers import ModelConfig
+from pper_jax.models.stated import cut
+
+__all__ = ["GPT2", "MODEL_FAMILIES", "Family", "GGUFFacts", "Llama", "build_model", "family_named"]
+
+MODEL_FAMILIES: dict[str, Family] = {family.name: family for family in (gpt2.FAMILY, llama.FAMILY)}
+
+
+def family_named(name: object, where: str) -> Family:
+    """The family of that name; a ``UserError`` that names the supported ones without it. ``where`` says who asked."""
+    if not isinstance(name, str) or name not in MODEL_FAMILIES:
+        supported = ", ".join(sorted(MODEL_FAMILIES))
+        raise UserError(f"{where}: model family {cut(repr(name))} is not supported; use one of: {supported}.")
+    return MODEL_FAMILIES[name]
+
+
+def build_model(config: ModelConfig) -> CausalLM:
+    """The module of ``config.family``, without parameters; an unknown family is a ``UserError``."""
+    return family_named(config.family, "model config").module(config)

@@ -1,0 +1,213 @@
+"""Llama (2302.13971) and its kin: rotary positions, RMSNorm before each sub-layer, grouped queries, SwiGLU."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import jax
+import numpy as np
+from flax import linen as nn
+
+from pper_jax.errors import UserError
+from pper_jax.models.causal_lm import CausalLM
+from pper_jax.models.families.family import Family, GGUFFacts
+from pper_jax.models.layers import (
+    ACTIVATIONS,
+    Attention,
+    ModelConfig,
+    RopeScaling,
+    dense,
+    rms_norm,
+    rotary_frequencies,
+)
+from pper_jax.models.stated import Stated, cut
+from pper_jax.types import LayerCache
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block: rotary attention, then a gated MLP (2002.05202), each with a residual."""
+
+    config: ModelConfig
+
+    @nn.compact
+    def __call__(
+        self, x: jax.Array, positions: jax.Array, mask: jax.Array, cache: LayerCache | None, write_at: jax.Array | int
+    ) -> tuple[jax.Array, LayerCache | None]:
+        """``[B, S, M]`` in, ``[B, S, M]`` and the layer's cache out."""
+        cfg = self.config
+        normed = rms_norm(cfg, "attention_norm")(x).astype(cfg.dtype)
+        attended, cache = Attention(cfg, rotary=True, name="attention")(normed, positions, mask, cache, write_at)
+        x = x + attended
+        normed = rms_norm(cfg, "mlp_norm")(x).astype(cfg.dtype)
+        gate = ACTIVATIONS[cfg.activation](dense(cfg, cfg.mlp_size, "gate", bias=cfg.mlp_bias)(normed))
+        up = dense(cfg, cfg.mlp_size, "up", bias=cfg.mlp_bias)(normed)
+        return x + dense(cfg, cfg.hidden_size, "down", bias=cfg.mlp_bias)(gate * up), cache
+
+
+class Llama(CausalLM):
+    """Causal LM of the Llama family; the call contract is that of ``CausalLM``."""
+
+    block = Block
+    norm = staticmethod(rms_norm)
+    learned_positions = False
+
+
+MODULES = (
+    ("model.embed_tokens", "token_embd", "token_embedding"),
+    ("model.layers.{i}.input_layernorm", "blk.{i}.attn_norm", "layer_{i}/attention_norm"),
+    ("model.layers.{i}.self_attn.q_proj", "blk.{i}.attn_q", "layer_{i}/attention/query"),
+    ("model.layers.{i}.self_attn.k_proj", "blk.{i}.attn_k", "layer_{i}/attention/key"),
+    ("model.layers.{i}.self_attn.v_proj", "blk.{i}.attn_v", "layer_{i}/attention/value"),
+    ("model.layers.{i}.self_attn.o_proj", "blk.{i}.attn_output", "layer_{i}/attention/out"),
+    ("model.layers.{i}.post_attention_layernorm", "blk.{i}.ffn_norm", "layer_{i}/mlp_norm"),
+    ("model.layers.{i}.mlp.gate_proj", "blk.{i}.ffn_gate", "layer_{i}/gate"),
+    ("model.layers.{i}.mlp.up_proj", "blk.{i}.ffn_up", "layer_{i}/up"),
+    ("model.layers.{i}.mlp.down_proj", "blk.{i}.ffn_down", "layer_{i}/down"),
+    ("model.norm", "output_norm", "final_norm"),
+    ("lm_head", "output", "lm_head"),
+)
+
+
+def read_hf(stated: Stated) -> ModelConfig:
+    """The config of a ``config.json``."""
+    heads = stated.whole("num_attention_heads")
+    theta, scaling = read_rope(stated)
+    return ModelConfig(
+        family="llama",
+        vocab_size=stated.whole("vocab_size"),
+        hidden_size=stated.whole("hidden_size"),
+        num_layers=stated.layers("num_hidden_layers"),
+        num_heads=heads,
+        num_kv_heads=stated.divisor("num_key_value_heads", heads),
+        head_dim=stated.even("head_dim", stated.whole("hidden_size") // heads),
+        mlp_size=stated.whole("intermediate_size"),
+        max_positions=stated.whole("max_position_embeddings"),
+        norm_eps=stated.number("rms_norm_eps"),
+        activation=stated.activation("hidden_act"),
+        tie_embeddings=stated.flag("tie_word_embeddings"),
+        attention_bias=stated.flag("attention_bias"),
+        mlp_bias=stated.flag("mlp_bias"),
+        rope_theta=theta,
+        rope_scaling=scaling,
+    )
+
+
+def read_rope(stated: Stated) -> tuple[float, RopeScaling | None]:
+    """``(theta, scaling)`` from transformers' ``rope_parameters``."""
+    rope = stated.inner("rope_parameters")
+    if (share := rope.number("partial_rotary_factor", 1.0)) != 1.0:
+        raise UserError(f"{stated.where}: partial_rotary_factor {share} is not supported (only 1.0).")
+    theta, kind = rope.number("rope_theta", 10_000.0), rope.text("rope_type", "default")
+    if kind == "default":
+        return theta, None
+    if kind == "linear":
+        return theta, RopeScaling("linear", rope.number("factor"))
+    if kind != "llama3":
+        raise UserError(
+            f"{stated.where}: rope type {cut(repr(kind))} is not supported; supported are default, linear and llama3."
+        )
+    low = rope.number("low_freq_factor")
+    return theta, RopeScaling(
+        "llama3",
+        factor=rope.number("factor"),
+        low_freq_factor=low,
+        high_freq_factor=rope.number("high_freq_factor", above=low),
+        original_max_positions=rope.whole("original_max_position_embeddings"),
+    )
+
+
+def write_hf(config: ModelConfig) -> dict[str, Any]:
+    """The keys of ``config.json`` that ``read_hf`` reads."""
+    return {
+        "hidden_size": config.hidden_size,
+        "intermediate_size": config.mlp_size,
+        "num_hidden_layers": config.num_layers,
+        "num_attention_heads": config.num_heads,
+        "num_key_value_heads": config.num_kv_heads,
+        "head_dim": config.head_dim,
+        "max_position_embeddings": config.max_positions,
+        "rms_norm_eps": config.norm_eps,
+        "hidden_act": config.activation,
+        "attention_bias": config.attention_bias,
+        "mlp_bias": config.mlp_bias,
+        **write_rope(config),
+    }
+
+
+def write_rope(config: ModelConfig) -> dict[str, Any]:
+    """The keys of rope for transformers: both its new (``rope_parameters``) and its old names."""
+    rope: dict[str, Any] = {"rope_type": "default"}
+    if (scaling := config.rope_scaling) is not None:
+        rope = {"rope_type": scaling.kind, "factor": scaling.factor}
+        if scaling.kind == "llama3":
+            rope |= {
+                "low_freq_factor": scaling.low_freq_factor,
+                "high_freq_factor": scaling.high_freq_factor,
+                "original_max_position_embeddings": scaling.original_max_positions,
+            }
+    return {
+        "rope_theta": config.rope_theta,
+        "rope_scaling": None if scaling is None else rope,
+        "rope_parameters": {"rope_theta": config.rope_theta, **rope},
+    }
+
+
+def read_gguf(stated: Stated, facts: GGUFFacts) -> ModelConfig:
+    """The config of a GGUF file."""
+    hidden, heads = stated.whole("embedding_length"), stated.whole("attention.head_count")
+    head_dim = stated.even("attention.key_length", hidden // heads)
+    if stated.whole("rope.dimension_count", head_dim) != head_dim:
+        raise UserError(f"{stated.where}: rotary positions over a part of each head are not supported.")
+    config = ModelConfig(
+        family="llama",
+        vocab_size=facts.vocab_size,
+        hidden_size=hidden,
+        num_layers=stated.layers("block_count"),
+        num_heads=heads,
+        num_kv_heads=stated.divisor("attention.head_count_kv", heads),
+        head_dim=head_dim,
+        mlp_size=stated.whole("feed_forward_length"),
+        max_positions=stated.whole("context_length"),
+        norm_eps=stated.short("attention.layer_norm_rms_epsilon"),
+        activation="silu",
+        tie_embeddings=facts.tied,
+        attention_bias=facts.attention_bias,
+        mlp_bias=facts.mlp_bias,
+        rope_theta=stated.number("rope.freq_base", 10_000.0),
+    )
+    return replace(config, rope_scaling=_gguf_rope_scaling(stated, facts, config))
+
+
+def _gguf_rope_scaling(stated: Stated, facts: GGUFFacts, config: ModelConfig) -> RopeScaling | None:
+    """Linear scaling from metadata; Llama 3.1's from the divisors stored as a tensor."""
+    kind = stated.text("rope.scaling.type", "linear")  # a factor alone means linear scaling
+    if kind not in ("none", "linear"):
+        raise UserError(
+            f"{stated.where}: rope scaling {cut(repr(kind))} is not supported; use the model's Hugging Face folder."
+        )
+    factor = stated.number("rope.scaling.factor", 1.0) if stated.get("rope.scaling.factor", 1.0) != 0 else 1.0
+    linear = RopeScaling("linear", factor) if kind == "linear" and factor != 1 else None
+    divisors = facts.rope_divisors
+    if divisors is None or np.all(divisors == 1):
+        return linear
+    scaling = RopeScaling("llama3", factor=float(divisors.max()))
+    wanted = rotary_frequencies(config) / rotary_frequencies(replace(config, rope_scaling=scaling))
+    if linear or divisors.shape != wanted.shape or not np.allclose(divisors, wanted, rtol=1e-4):
+        raise UserError(
+            f"{stated.where}: the divisors in 'rope_freqs.weight' are not those of Llama 3.1; not supported."
+        )
+    return scaling
+
+
+FAMILY = Family(
+    name="llama",
+    module=Llama,
+    hf_class="LlamaForCausalLM",
+    hf_prefix="model.",
+    modules=MODULES,
+    read_hf=read_hf,
+    write_hf=write_hf,
+    read_gguf=read_gguf,
+    interleaved={"attn_q": lambda config: config.num_heads, "attn_k": lambda config: config.num_kv_heads},
+)
