@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
+from collections.abc import Sequence
 
 from pper_jax.errors import UserError, shown
 
@@ -26,11 +27,6 @@ def check_number(
     ``name`` is what the user calls the option, such as ``replay.alpha`` or ``--timeout``.
     """
     kind = "a whole number" if whole else "a finite number"
-    bounds = [
-        f"{word} {bound if isinstance(bound, int) else f'{bound:g}'}"
-        for word, bound in (("at least", least), ("above", above), ("at most", most), ("below", below))
-        if bound is not None
-    ]
     right = (
         isinstance(value, int if whole else (int, float))
         and not isinstance(value, bool)
@@ -41,10 +37,17 @@ def check_number(
         and (below is None or value < below)
     )
     if not right:
-        raise UserError(
-            f"{name} is {shown(value, 60)}; "
-            f"it must be {' '.join([kind, *bounds[:1]] + ['and ' + b for b in bounds[1:]])}"
-        )
+        wanted = _in_words((("at least", least), ("above", above), ("at most", most), ("below", below)))
+        raise UserError(f"{name} is {shown(value, 60)}; it must be {kind}{wanted}")
+
+
+def _in_words(bounds: Sequence[tuple[str, float | None]]) -> str:
+    said = [
+        (word, f"{bound:g}" if isinstance(bound, float) else f"{bound}") for word, bound in bounds if bound is not None
+    ]
+    if [word for word, _ in said] == ["at least", "at most"]:
+        return f" between {said[0][1]} and {said[1][1]}"
+    return " " * bool(said) + " and ".join(f"{word} {bound}" for word, bound in said)
 
 
 def _is_finite(value: int | float) -> bool:

@@ -46,8 +46,8 @@ def from_dict(cls: type[T], data: Any, path: str = "") -> T:
             raise UserError(f"the key {path}{name} is missing from the configuration")
     try:
         return cls(**values)
-    except UserError as error:  # says the option's own name, which stands below ``path``
-        raise UserError(f"{path}{error}") from None
+    except UserError as error:  # says the option's own name, below ``path`` or with it
+        raise UserError(str(error) if str(error).startswith(path) else f"{path}{error}") from None
 
 
 def _unknown_key(key: str, known: Sequence[str], path: str) -> str:
