@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
 
 from pper_jax.arguments import number, positive, seed
 
 TASKS_HELP = "a tasks file, or micro_python:SPLIT:COUNT:SEED"
+MOST_PROGRAMS = 10_000  # a task
+PROGRAMS = number(whole=True, least=1, most=MOST_PROGRAMS)
+BATCH = 16  # prompts at once
 SECONDS = number(above=0, most=86_400)
 MODEL_HELP = "a HF folder, a GGUF file, a run folder, or a name of `pper models list`"
 
@@ -32,16 +36,21 @@ def add_decoding(parser: argparse.ArgumentParser) -> None:
     """How programs are decoded, their number apart."""
     methods = ("beam", "diverse-beam", "stochastic-beam", "greedy", "sample")
     parser.add_argument("--method", choices=methods, default="beam")
-    parser.add_argument("--groups", type=positive, help="for --method diverse-beam (default: one beam each)")
+    parser.add_argument("--groups", type=PROGRAMS, help="for --method diverse-beam (default: one beam each)")
     about = "for --method diverse-beam: penalty, log-prob (default: 0.5)"
     parser.add_argument("--diversity", type=number(least=0), help=about)
     parser.add_argument("--max-new-tokens", type=positive, default=128)
-    parser.add_argument("--batch-size", type=positive, default=16, help="prompts at once")
+    parser.add_argument("--batch-size", type=positive, default=BATCH, help="prompts at once")
     about = "for --method sample and stochastic-beam (default: 1.0)"
     parser.add_argument("--temperature", type=number(least=0), help=about)
     parser.add_argument("--top-p", type=number(above=0, most=1), help="for --method sample (default: 1.0)")
     parser.add_argument("--seed", type=seed, default=0)
     add_weights(parser)
+
+
+def prompts_at_once(args: argparse.Namespace, tasks: Sequence[Any]) -> int:
+    """``--batch-size``, but no rows beyond the default for which there are no tasks."""
+    return int(min(args.batch_size, max(len(tasks), BATCH)))
 
 
 def decoder(args: argparse.Namespace, programs: int | None, flag: str) -> Any:
