@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from pper_jax.execution.cache import VerdictCache
 from pper_jax.execution.limits import Limits
-from pper_jax.execution.pool import Statistics, TestPool
+from pper_jax.execution.pool import TestPool
 from pper_jax.execution.shard import merge_shards, shard
+from pper_jax.execution.tally import Statistics
 from pper_jax.execution.ticket import Ticket
 from pper_jax.execution.verdict import STATUSES, Job, TestResult, Verdict
 

@@ -11,7 +11,7 @@ number, ...}``; the number is one that nobody could foresee, so that no answer i
     name  target                         what a name stands for
     look  source                         why the program might deceive, judged before it runs; null if it cannot
     test  code entry_point               run code of a test in the program's own names
-    call get set del op next copy signature   use an object (see ``standins.perform``)
+    call get set del op next copy signature   use an object (see ``lending.perform``)
     reply value | error                  the answer to what this side asked about an object of the other
 
 This module and those that it imports are loaded with a private copy of the builtins (see ``zygote``): programs that
@@ -29,7 +29,7 @@ from posix import _exit, close, dup2, lseek, write
 from typing import Any, NoReturn
 
 from pper_jax.execution import heap as heaps
-from pper_jax.execution import inside, script, standins, tame, values
+from pper_jax.execution import inside, lending, script, standins, tame, values
 from pper_jax.execution.library import Malformed
 from pper_jax.execution.values import TooDeep
 from pper_jax.execution.wire import HELLO, OUT_OF_MEMORY, Frames, frame, pack, read_message, to_json, write_all
@@ -131,7 +131,7 @@ class Server:
         """Return a table in which nothing is shared yet."""
         return heaps.Heap(
             1,
-            lambda value, kind: standins.lend(value, kind, self.heap),
+            lambda value, kind: lending.lend(value, kind, self.heap),
             lambda number, tag, body: standins.borrow(number, tag, body, self),
         )
 
@@ -269,7 +269,7 @@ class Server:
             result = self.find(arguments[0])
         else:
             given = [heap.decode(item) for item in arguments]
-            result = inside.call(standins.perform, operation, given)
+            result = inside.call(lending.perform, operation, given)
             given.clear()
         return self.finish({"v": heap.encode(result)}, result)
 

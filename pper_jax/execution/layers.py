@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from pper_jax.errors import RunFailure
+from pper_jax.execution.said import say_once
+
 LAYERS = {
     "pid": "processes of their own: programs see and signal none but themselves",
     "mount": "a read-only root with Python's library and an empty folder, nothing else",
@@ -30,3 +33,15 @@ def is_strong(standing: Collection[str]) -> bool:
     That takes the filter of system calls, and a wall around files: landlock, or a root and process tree of their own.
     """
     return "seccomp" in standing and ("landlock" in standing or {"pid", "mount"} <= set(standing))
+
+
+def look_at(standing: Collection[str], require: str | None) -> None:
+    """Say once what is missing; raise RunFailure where that is too much for ``require``."""
+    missing = missing_layers(standing)
+    if require == "strong" and not is_strong(standing):
+        raise RunFailure(
+            f"strong isolation is required, but this machine lacks {', '.join(missing)}: allow them "
+            "(`pper doctor` says what each is), or test without require_isolation."
+        )
+    if missing:
+        say_once(f"less isolation than there could be; missing here: {', '.join(missing)} (see `pper doctor`)")

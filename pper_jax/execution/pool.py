@@ -8,26 +8,25 @@ as dead. A program that the machine was too busy to judge waits until the others
 
 from __future__ import annotations
 
-import logging
 import os
 import select
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
 from pper_jax.errors import RunFailure, UserError
-from pper_jax.execution import wire
 from pper_jax.execution.cache import VerdictCache, may_be_kept, plain_tests, rules_key, verdict_key
 from pper_jax.execution.compare import COMPARE_MODES
-from pper_jax.execution.layers import is_strong, missing_layers
+from pper_jax.execution.layers import look_at
 from pper_jax.execution.limits import Limits, require_positive
 from pper_jax.execution.link import AHEAD_BYTES, Link, WorkerLost
-from pper_jax.execution.ticket import Run, Ticket
+from pper_jax.execution.said import say_once
+from pper_jax.execution.tally import Statistics
+from pper_jax.execution.ticket import Run, Ticket, next_of, packed
 from pper_jax.execution.verdict import Job, TestResult, Verdict, count_tests, validate_job
 
 ISOLATION_MODES = ("program", "batch")
@@ -36,26 +35,6 @@ DEATHS = 3  # of workers under one job, after which it is given up
 FAILED_STARTS = 3  # in a row, after which the pool gives up
 BUSY = "the machine was too busy"
 BACKLOG = 64  # jobs a worker that may wait
-log = logging.getLogger("pper_jax.execution")  # warnings go to standard error where nothing else is set up
-_said: set[str] = set()
-
-
-@dataclass
-class Statistics:
-    """What a pool has done: jobs handed in, programs run for them, and why the numbers differ.
-
-    Once all are done, ``jobs`` = ``executions`` + ``from_cache`` + ``shared`` (with a duplicate that was under way) +
-    ``cancelled``. ``workers_lost`` counts processes that died or fell silent, ``infrastructure`` programs that could
-    not be judged by a fault of ours.
-    """
-
-    jobs: int = 0
-    executions: int = 0
-    from_cache: int = 0
-    shared: int = 0
-    cancelled: int = 0
-    workers_lost: int = 0
-    infrastructure: int = 0
 
 
 class TestPool:
@@ -187,7 +166,7 @@ class TestPool:
                     if ticket is not job:
                         own.add(index)
                     ticket.when_done(partial(finished.append, index))
-                while next_one := _next_of(finished, tickets, in_order):
+                while next_one := next_of(finished, tickets, in_order):
                     index, ticket = next_one
                     del tickets[index]
                     own.discard(index)
@@ -223,7 +202,7 @@ class TestPool:
                 continue
             if worker.isolation is not None and not worker.looked_at:
                 worker.looked_at = True
-                self._look_at(worker.isolation)
+                look_at(worker.isolation, self.require_isolation)
         self._end_silent()
         self._stop_unwanted()
         self._hand_out()
@@ -282,7 +261,7 @@ class TestPool:
         if run is not None:
             run.tickets.append(ticket)
         else:
-            run = Run(job, self._packed(job, tests), key, [ticket])
+            run = Run(job, packed(job, tests, self.isolation, self.stop), key, [ticket])
             self._waiting.append(run)
             if key is not None:
                 self._shared[key] = run
@@ -290,18 +269,6 @@ class TestPool:
         if key is not None:
             ticket.when_done(lambda: self._keep_alike(alike, key, ticket))
         return ticket
-
-    def _packed(self, job: Job, tests: object) -> bytes:
-        return wire.pack(
-            {
-                "program": job.program,
-                "tests": tests,
-                "entry_point": job.entry_point,
-                "count": count_tests(job.tests),
-                "isolation": self.isolation,
-                "stop": self.stop,
-            }
-        )
 
     def _runs(self) -> list[Run]:
         return [*self._waiting, *(run for worker in self._workers for run in worker.runs)]
@@ -352,7 +319,7 @@ class TestPool:
         if verdict.status == "infrastructure":
             self.statistics.infrastructure += 1
             reason = next(test.detail for test in verdict.tests if test.status == "infrastructure")
-            self._say(f"a program was not judged, which is no fault of its own: {reason}")
+            say_once(f"a program was not judged, which is no fault of its own: {reason}")
         if kept and run.key is not None and self.cache is not None and may_be_kept(verdict, self.stop):
             self.cache.put(run.key, verdict)
         tickets, run.tickets = run.tickets, []
@@ -368,23 +335,6 @@ class TestPool:
     def _forget(self, run: Run) -> None:
         if run.key is not None:
             self._shared.pop(run.key, None)
-
-    def _look_at(self, standing: Sequence[str]) -> None:
-        """Say once what is missing; raise RunFailure where that is too much."""
-        missing = missing_layers(standing)
-        if self.require_isolation == "strong" and not is_strong(standing):
-            raise RunFailure(
-                f"strong isolation is required, but this machine lacks {', '.join(missing)}: allow them "
-                "(`pper doctor` says what each is), or test without require_isolation."
-            )
-        if missing:
-            self._say(f"less isolation than there could be; missing here: {', '.join(missing)} (see `pper doctor`)")
-
-    def _say(self, sentence: str) -> None:
-        """Log a warning, each sentence once a process."""
-        if sentence not in _said:
-            _said.add(sentence)
-            log.warning("testing programs: %s", sentence)
 
     def _end_silent(self) -> None:
         """Replace workers that say nothing for longer than the busiest machine could make them."""
@@ -444,14 +394,6 @@ class TestPool:
     def _keep_alike(self, alike: dict[str, Verdict], key: str, ticket: Ticket) -> None:
         if ticket.verdict is not None and not may_be_kept(ticket.verdict, self.stop):
             alike[key] = ticket.verdict
-
-
-def _next_of(finished: deque[int], tickets: dict[int, Ticket], in_order: bool) -> tuple[int, Ticket] | None:
-    """Return the next ticket to be told of, if there is one."""
-    if in_order:
-        index = next(iter(tickets), None)
-        return None if index is None or not tickets[index].done else (index, tickets[index])
-    return None if not finished else ((index := finished.popleft()), tickets[index])
 
 
 def _require_choice(name: str, value: object, choices: tuple[object, ...]) -> None:

@@ -22,12 +22,24 @@ import fcntl
 import os
 import resource
 import signal
-import sys
 from collections.abc import Callable, Iterable, Mapping
 
 from pper_jax.execution import landlock, seccomp
+from pper_jax.execution.kernel_calls import (
+    MNT_DETACH,
+    MS_NODEV,
+    MS_NOSUID,
+    PR_SET_CHILD_SUBREAPER,
+    PR_SET_DUMPABLE,
+    PR_SET_NO_NEW_PRIVS,
+    PR_SET_PDEATHSIG,
+    check,
+    libc,
+    mount,
+    prctl,
+)
+from pper_jax.execution.root import BOX, DEVICES, build_root, shown
 
-PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 4, 36, 38
 CLONE_NEWNS, CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = (
     0x20000,
     0x8000000,
@@ -35,35 +47,10 @@ CLONE_NEWNS, CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = (
     0x20000000,
     1 << 30,
 )
-MS_RDONLY, MS_NOSUID, MS_NODEV, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 1, 2, 4, 32, 4096, 16384, 1 << 18
-KEPT_FLAGS = 0b1111 | 1024 | 2048  # read-only, nosuid, nodev, noexec, noatime, nodiratime: the same bits in statvfs
-MNT_DETACH = 2
 CAPABILITY_VERSION = 0x20080522
-NEW_ROOT = "/sys"  # a folder that is always there and hides nothing we need; covered in our mount namespace alone
-BOX = "/box/tmp"  # /tmp leads there; landlock looks at the folders above a mount, not at its own
 BOX_PREFIX = "pper-box-"
 SCRIPT = "main.py"
-SYSTEM = ["/lib", "/lib32", "/lib64", "/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/local/lib", "/usr/share/zoneinfo"]
-SYSTEM += ["/etc/ld.so.cache", "/etc/localtime", "/etc/alternatives"]
-PACKAGES = ("site-packages", "dist-packages")
-DEVICES = ("null", "zero", "full", "random", "urandom")
-DEVICE_LINKS = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2", "shm": "/tmp"}
-_libc = ctypes.CDLL(None, use_errno=True)
 _setrlimit, _NPROC = resource.setrlimit, resource.RLIMIT_NPROC
-
-
-def _check(result: int, what: str) -> None:
-    if result != 0:
-        raise OSError(ctypes.get_errno(), what)
-
-
-def _prctl(option: int, value: int) -> None:
-    _check(_libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0), "prctl")
-
-
-def _mount(source: str | None, target: str, kind: str | None, flags: int, options: str | None = None) -> None:
-    texts = [None if text is None else os.fsencode(text) for text in (source, target, kind, options)]
-    _check(_libc.mount(*texts[:3], ctypes.c_ulong(flags), texts[3]), f"mount {target}")
 
 
 class Sandbox:
@@ -86,7 +73,7 @@ class Sandbox:
         else:
             _drop_capabilities()
         if "pid" not in self.walls:  # with it, the end of the zygote is the end of all
-            _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if self.rules is not None:
             self.rules.enforce()
         if self.filter is not None:
@@ -97,7 +84,7 @@ class Sandbox:
         if "mount" in self.walls:
             if not os.path.ismount(self.box):
                 options = f"mode=1777,size={self.box_bytes},nr_inodes=4096"
-                _mount("tmpfs", self.box, "tmpfs", MS_NOSUID | MS_NODEV, options)
+                mount("tmpfs", self.box, "tmpfs", MS_NOSUID | MS_NODEV, options)
         elif not os.path.isdir(self.box):
             os.mkdir(self.box, 0o700)
             if self.uid is not None:
@@ -108,7 +95,7 @@ class Sandbox:
         if "mount" in self.walls:
             os.chmod(self.box, 0o1777)
             if not _holds_script_alone(self.box):  # a new one is safer than emptying it, but takes a millisecond
-                _check(_libc.umount2(os.fsencode(self.box), MNT_DETACH), "umount")
+                check(libc.umount2(os.fsencode(self.box), MNT_DETACH), "umount")
             return
         outer = os.path.dirname(self.box)
         if os.listdir(outer) != [os.path.basename(self.box)]:
@@ -146,15 +133,15 @@ def enter(limits: Mapping[str, float], without: Iterable[str] = ()) -> Sandbox:
 
     The process that returns may be a fork of the one that called.
     """
-    _prctl(PR_SET_CHILD_SUBREAPER, 1)
-    _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # even a stopped process goes when its parent does
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # even a stopped process goes when its parent does
     walls = _unshare() if "namespaces" not in without else []
     spare = 7_000_000 + os.getpid()
     if "pid" in walls:
         _become_first_process()
     if "mount" in walls:
         try:
-            _build_root()
+            build_root()
         except OSError:
             walls.remove("mount")
     uid = None
@@ -170,8 +157,8 @@ def enter(limits: Mapping[str, float], without: Iterable[str] = ()) -> Sandbox:
         os.setresgid(uid, uid, uid)
     sandbox = Sandbox(walls, box, 4 * int(limits["file_bytes"]), processes, uid)
     _limit_resources(limits)
-    _prctl(PR_SET_NO_NEW_PRIVS, 1)
-    _prctl(PR_SET_DUMPABLE, 0)
+    prctl(PR_SET_NO_NEW_PRIVS, 1)
+    prctl(PR_SET_DUMPABLE, 0)
     if "landlock" not in without:
         _add_landlock(sandbox)
     if "seccomp" not in without:
@@ -181,7 +168,7 @@ def enter(limits: Mapping[str, float], without: Iterable[str] = ()) -> Sandbox:
 
 def follow_parent(parent: int) -> None:
     """End this process when its parent does."""
-    _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
 
@@ -191,14 +178,14 @@ def set_thread_stack(memory_mb: int) -> None:
     size = min(8, max(1, memory_mb // 128)) << 20
     attributes = ctypes.create_string_buffer(256)
     with contextlib.suppress(AttributeError):  # not every C library has it
-        _libc.pthread_attr_init(attributes)
-        _libc.pthread_attr_setstacksize(attributes, ctypes.c_size_t(size))
-        _libc.pthread_setattr_default_np(attributes)
+        libc.pthread_attr_init(attributes)
+        libc.pthread_attr_setstacksize(attributes, ctypes.c_size_t(size))
+        libc.pthread_setattr_default_np(attributes)
 
 
 def hide() -> None:
     """Forbid others of the same user to look into this process, which holds what programs must not see."""
-    _prctl(PR_SET_DUMPABLE, 0)
+    prctl(PR_SET_DUMPABLE, 0)
 
 
 def _limit_resources(limits: Mapping[str, float]) -> None:
@@ -218,7 +205,7 @@ def _add_landlock(sandbox: Sandbox) -> None:
     """Make the rules for children, and keep them if a child behind them can do what it must and nothing else."""
     try:
         devices = [f"/dev/{name}" for name in DEVICES if os.path.exists(f"/dev/{name}")]
-        read = ["/"] if "mount" in sandbox.walls else [path for path in _shown() if os.path.exists(path)]
+        read = ["/"] if "mount" in sandbox.walls else [path for path in shown() if os.path.exists(path)]
         rules = landlock.Ruleset(read, devices, [os.path.dirname(sandbox.box)])
     except OSError:
         return
@@ -338,9 +325,9 @@ def _unshare() -> list[str]:
     names = {"pid": CLONE_NEWPID, "mount": CLONE_NEWNS, "net": CLONE_NEWNET, "ipc": CLONE_NEWIPC}
     flags = sum(names.values())
     uid, gid = os.geteuid(), os.getegid()
-    if uid == 0 and _libc.unshare(flags) == 0:
+    if uid == 0 and libc.unshare(flags) == 0:
         return list(names)
-    if _libc.unshare(flags | CLONE_NEWUSER) != 0:
+    if libc.unshare(flags | CLONE_NEWUSER) != 0:
         return []
     with contextlib.suppress(OSError):
         for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
@@ -353,74 +340,11 @@ def _become_first_process() -> None:
     """Go on as process 1 of the new PID namespace; this process only waits for it. Either's death ends both."""
     pid = os.fork()
     if pid == 0:
-        _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         return
     os.closerange(3, 1 << 16)
     os.waitpid(pid, 0)
     os._exit(0)
-
-
-def _build_root() -> None:
-    """Make a root of our own out of read-only views of what Python needs, and move into it."""
-    _mount(None, "/", None, MS_REC | MS_PRIVATE)
-    _mount("tmpfs", NEW_ROOT, "tmpfs", MS_NOSUID | MS_NODEV, "mode=755,size=1m")
-    for path in _shown():
-        _show(path, _place(path))
-    os.mkdir(NEW_ROOT + "/dev")
-    for name in DEVICES:
-        _show(f"/dev/{name}", f"/dev/{name}", read_only=False)
-    for name, target in DEVICE_LINKS.items():
-        os.symlink(target, f"{NEW_ROOT}/dev/{name}")
-    os.mkdir(NEW_ROOT + "/proc")
-    os.makedirs(NEW_ROOT + BOX)
-    os.symlink(BOX, NEW_ROOT + "/tmp")
-    with contextlib.suppress(OSError):  # containers often forbid it; few programs miss it
-        _mount("proc", NEW_ROOT + "/proc", "proc", MS_NOSUID | MS_NODEV)
-    os.chdir(NEW_ROOT)
-    if _libc.pivot_root(b".", b".") == 0:
-        _check(_libc.umount2(b".", MNT_DETACH), "umount")
-    else:
-        os.chroot(".")
-    os.chdir("/")
-    _mount(None, "/", None, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV)
-    sys.path[:] = [_place(path) for path in sys.path]
-
-
-def _shown() -> list[str]:
-    """Return what of the machine a program may read: the libraries of Python and of the system."""
-    ours = [f"{prefix}/{name}" for prefix in (sys.base_prefix, sys.prefix) for name in ("lib", "lib64")]
-    return _outermost([*SYSTEM, *ours, *(path for path in sys.path if os.path.basename(path) in PACKAGES)])
-
-
-def _outermost(paths: Iterable[str]) -> list[str]:
-    """Return the existing paths that lie in none of the others."""
-    kept: list[str] = []
-    for path in sorted({path.rstrip("/") for path in paths if path.strip("/") and os.path.lexists(path)}):
-        if not any(path.startswith(outer + "/") and not os.path.islink(outer) for outer in kept):
-            kept.append(path)
-    return kept
-
-
-def _place(path: str) -> str:
-    """Return where a path of the machine is shown: the same, but for what lies in a folder that programs have anew."""
-    return "/outer" + path if path.startswith(("/tmp/", "/box/", "/dev/", "/proc/")) else path
-
-
-def _show(path: str, place: str, read_only: bool = True) -> None:
-    """Show a file, folder or link of the machine at a place of the new root."""
-    place = NEW_ROOT + place
-    os.makedirs(os.path.dirname(place), exist_ok=True)
-    if os.path.islink(path):
-        os.symlink(os.readlink(path), place)
-        return
-    if os.path.isdir(path):
-        os.makedirs(place, exist_ok=True)
-    else:
-        os.close(os.open(place, os.O_CREAT | os.O_WRONLY))
-    _mount(path, place, None, MS_BIND | MS_REC)
-    if read_only:
-        kept = os.statvfs(place).f_flag & KEPT_FLAGS
-        _mount(None, place, None, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | kept)
 
 
 def _become(uid: int) -> None:
@@ -455,7 +379,7 @@ def _count_own_threads() -> int:
 
 
 def _drop_capabilities() -> None:
-    _check(_libc.capset(*_CAPABILITIES), "capset")
+    check(libc.capset(*_CAPABILITIES), "capset")
 
 
 def _kill_children() -> None:

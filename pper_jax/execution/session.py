@@ -14,7 +14,7 @@ from signal import SIGXCPU, Signals
 from types import CodeType, FrameType, ModuleType, TracebackType
 from typing import Any
 
-from pper_jax.execution import standins, values, wire
+from pper_jax.execution import lending, standins, values, wire
 from pper_jax.execution.heap import Heap
 from pper_jax.execution.library import LIBRARY, Malformed, NotPlain, data_base
 from pper_jax.execution.limits import MEBIBYTE, Limits
@@ -167,7 +167,7 @@ class Session:
             raise self._lose("crash", "the program wrote into its private channel") from None
         try:
             self._allow(operation, given)
-            value = standins.perform(operation, given)
+            value = lending.perform(operation, given)
         except Exception as raised:
             error = raised
         if self.lost is not None:
@@ -188,7 +188,7 @@ class Session:
             private = not isinstance(given[1], str) or (given[1].startswith("_") and given[1] not in TOLD)
             if type(owner).__module__ not in USED or private:
                 raise AttributeError(f"{type(owner).__name__!r} object has no attribute {str(given[1])[:80]!r}")
-        elif (operation == "op" and given[0] not in standins.OPERATIONS) or operation not in (
+        elif (operation == "op" and given[0] not in lending.OPERATIONS) or operation not in (
             "op",
             "call",
             "next",
@@ -204,7 +204,7 @@ class Session:
             return None
         if isinstance(value, KEPT) or (isinstance(value, io.IOBase) and not isinstance(value, LENT)):
             raise NotPlain(f"a test hands over a {kind.__name__}, which cannot enter the sandbox")
-        return standins.lend(value, kind, self.heap)
+        return lending.lend(value, kind, self.heap)
 
     # ---- calls whose arguments and values are plain
 

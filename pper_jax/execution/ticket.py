@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from pper_jax.errors import RunFailure
-from pper_jax.execution.verdict import Job, Verdict
+from pper_jax.execution import wire
+from pper_jax.execution.verdict import Job, Verdict, count_tests
 
 
 class Owner(Protocol):
@@ -72,3 +74,25 @@ class Run:
     tickets: list[Ticket] = field(default_factory=list)
     deaths: int = 0  # of workers that had it in hand
     put_off: bool = False  # until no other is under way: the machine was too busy for it
+
+
+def packed(job: Job, tests: object, isolation: str, stop: str) -> bytes:
+    """The message that hands a job to a worker."""
+    return wire.pack(
+        {
+            "program": job.program,
+            "tests": tests,
+            "entry_point": job.entry_point,
+            "count": count_tests(job.tests),
+            "isolation": isolation,
+            "stop": stop,
+        }
+    )
+
+
+def next_of(finished: deque[int], tickets: dict[int, Ticket], in_order: bool) -> tuple[int, Ticket] | None:
+    """Return the next ticket to be told of, if there is one."""
+    if in_order:
+        index = next(iter(tickets), None)
+        return None if index is None or not tickets[index].done else (index, tickets[index])
+    return None if not finished else ((index := finished.popleft()), tickets[index])

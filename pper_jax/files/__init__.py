@@ -1,7 +1,7 @@
 """Every file that is written, and how: JSON lines, outputs, run folders. Standard library only."""
 
 from pper_jax.files.digests import digest, digest_path
-from pper_jax.files.jsonl import append_jsonl, dump_jsonl, parse_jsonl, read_jsonl, read_text
+from pper_jax.files.jsonl import append_jsonl, dump_jsonl, finite, parse_jsonl, read_jsonl, read_text
 from pper_jax.files.locks import lock_folder
 from pper_jax.files.model_folder import check_model_folder, fresh_folder
 from pper_jax.files.outputs import check_output, is_stream, target_of, write_atomic, write_json, write_together
@@ -19,6 +19,7 @@ __all__ = [
     "dump_jsonl",
     "empty_marked_folder",
     "finish_together",
+    "finite",
     "fresh_folder",
     "is_marked",
     "is_stream",

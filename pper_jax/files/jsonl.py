@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import os
 import zlib
 from collections.abc import Iterable, Iterator
@@ -83,3 +84,12 @@ def append_jsonl(path: str | Path, rows: Iterable[Any]) -> None:
         raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
         os.close(fd)
+
+
+def finite(value: Any) -> Any:
+    """``value`` with None for every float in it that is NaN or infinite, for JSON has no such numbers."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: finite(each) for key, each in value.items()}
+    return [finite(each) for each in value] if isinstance(value, list | tuple) else value

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 
 from pper_jax import evaluation, replay
-from pper_jax.files import RunFolder, parse_jsonl, read_jsonl, write_json
+from pper_jax.files import RunFolder, finite, parse_jsonl, read_jsonl, write_json
 from pper_jax.loop.parts import Parts
 from pper_jax.loop.state import LoopState
 from pper_jax.models import save_model
@@ -32,19 +32,17 @@ def finish(parts: Parts, state: LoopState, folder: RunFolder) -> None:
     config = parts.config
     model, params = parts.model, jax.device_get(state.train.params)
     save_model(folder.model, model.module, params, model.tokenizer, eos_ids=model.eos_ids)
-    write_json(folder.replayed, {"programs": most_replayed(folder, parts)})
-    write_json(
-        folder.summary,
-        {
-            "name": config.name,
-            "seed": config.seed,
-            "rounds": config.rounds,
-            "splits": {name: gain(folder, name, config.rounds, config.seed) for name in parts.held_out},
-            "programs": int(state.programs),
-            "train_steps": int(state.train.step),
-            "finished": True,
-        },
-    )
+    write_json(folder.replayed, finite({"programs": most_replayed(folder, parts)}))
+    summary = {
+        "name": config.name,
+        "seed": config.seed,
+        "rounds": config.rounds,
+        "splits": {name: gain(folder, name, config.rounds, config.seed) for name in parts.held_out},
+        "programs": int(state.programs),
+        "train_steps": int(state.train.step),
+        "finished": True,
+    }
+    write_json(folder.summary, finite(summary))
 
 
 def gain(folder: RunFolder, split: str, rounds: int, seed: int) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from pper_jax import replay
-from pper_jax.files import RunFolder, append_jsonl, dump_jsonl, read_jsonl, write_atomic
+from pper_jax.files import RunFolder, append_jsonl, dump_jsonl, finite, read_jsonl, write_atomic
 from pper_jax.loop.metrics import MetricsWriter
 
 KEYS = ("event", "round", "step", "split", "phase")  # what names a row of metrics
@@ -83,11 +83,11 @@ class Journal:
     def draws(self, index: int, step: int, draw: replay.Draw, programs: np.ndarray) -> None:
         """Add what a training step drew; rows that stand for no program are left out."""
         rows = [{"step": step, **row} for row in replay.draw_rows(draw, programs)]
-        append_jsonl(self.folder.draws(index), rows)
+        append_jsonl(self.folder.draws(index), finite(rows))
 
     def buffer(self, rows: Sequence[dict[str, Any]]) -> None:
         """The buffer as `pper replay inspect` shows it."""
-        write_atomic(self.folder.buffer, dump_jsonl(rows))
+        write_atomic(self.folder.buffer, dump_jsonl(finite(rows)))
 
     def samples(self, name: str) -> Path:
         """Where the programs of a phase are."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
 from pper_jax.errors import UserError
+from pper_jax.files import finite
 
 
 class MetricsWriter:
@@ -31,7 +31,7 @@ class MetricsWriter:
         What is no finite number is null, for JSON has no NaN. ``step`` is where TensorBoard shows the row; the row's
         own step or round by default.
         """
-        row = {key: _finite(value) for key, value in row.items()}
+        row = finite(row)
         self._file.write(json.dumps(row, allow_nan=False) + "\n")
         self._file.flush()
         if self._board:
@@ -46,15 +46,6 @@ class MetricsWriter:
         self._file.close()
         if self._board:
             self._board.close()
-
-
-def _finite(value: Any) -> Any:
-    """``value`` with None for every float in it that is NaN or infinite."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _finite(each) for key, each in value.items()}
-    return [_finite(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def _drop_torn_line(path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-import pper_jax.execution.pool as pool_module
+import pper_jax.execution.said as said_module
 from pper_jax.errors import RunFailure, UserError
 from pper_jax.execution import Job, Limits, TestPool
 from pper_jax.execution.layers import LAYERS, is_strong, missing_layers
@@ -205,7 +205,7 @@ def test_a_lesser_machine_is_refused_where_strong_isolation_is_required(
     assert "seccomp, landlock" in str(caught.value)
     assert "\n" not in str(caught.value)
 
-    monkeypatch.setattr(pool_module, "_said", set())
+    monkeypatch.setattr(said_module, "_said", set())
     with caplog.at_level(logging.WARNING, "pper_jax.execution"):
         for _ in range(2):
             with TestPool(workers=2, limits=LIMITS) as pool:

@@ -17,7 +17,7 @@ from pper_jax.execution import Job, Limits, TestPool, TestResult, Ticket, Verdic
 from pper_jax.execution.cache import plain_tests
 from pper_jax.execution.limits import BUSY, backstop
 from pper_jax.execution.server import Child, ChildLost, Deadline
-from pper_jax.execution.ticket import Run
+from pper_jax.execution.ticket import Run, packed
 
 SPIN = "import time\ndef f(seconds):\n    while time.process_time() < seconds: pass\n    return 'done'"
 
@@ -145,7 +145,7 @@ def test_a_program_that_the_machine_was_too_busy_for_waits_and_is_tried_once_mor
     busy = Verdict((TestResult("infrastructure", 9.0, "the machine was too busy to run it for 90 s"),))
     with TestPool(workers=1, cache=False) as pool:
         ticket = Ticket(pool, job)
-        run = Run(job, pool._packed(job, plain_tests(job.tests)), None, [ticket])
+        run = Run(job, packed(job, plain_tests(job.tests), "program", "all"), None, [ticket])
         pool._finish(run, busy)
         assert not ticket.done
         assert ticket.result().status == "pass"  # there is room now

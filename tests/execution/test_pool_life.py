@@ -165,13 +165,20 @@ def test_a_crash_of_the_checker_is_an_error_and_costs_no_worker() -> None:
 
 
 def test_a_worker_that_says_nothing_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link_module, "SILENCE_SECONDS", 0.2)
-    monkeypatch.setattr(Limits, "silence_s", 0.2)
     with TestPool(workers=1, cache=False) as pool:
         pool.run([GOOD])
         os.kill(pool._workers[0].process.pid, signal.SIGSTOP)
         for pid in descendants(pool._workers[0].process.pid):
             os.kill(pid, signal.SIGSTOP)
+        bury = pool._bury
+
+        def bury_and_be_patient(worker: Any) -> None:
+            monkeypatch.undo()
+            bury(worker)
+
+        monkeypatch.setattr(link_module, "SILENCE_SECONDS", 0.2)
+        monkeypatch.setattr(Limits, "silence_s", 0.2)
+        monkeypatch.setattr(pool, "_bury", bury_and_be_patient)
         assert pool.run([GOOD])[0].status == "pass"
         assert pool.statistics.workers_lost == 1
 

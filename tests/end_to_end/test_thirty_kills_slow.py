@@ -1,0 +1,50 @@
+"""A run that is killed at thirty random moments ends with the bytes of one that never was."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from killing import command, environment, finish
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "loop"))
+from small_runs import results
+
+KILLS = 30
+SMALL = (
+    "rounds=2",
+    "tasks.train.count=12",
+    "tasks.eval={held: {source: micro_python, split: heldout_kind, count: 8}}",
+    "beam.batch_size=4",
+    "beam.width=3",
+    "train.steps=12",
+    "train.batch_size=8",
+    "train.checkpoint_every=2",
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0])
+def test_thirty_kills_leave_no_trace(seed, project_root, tmp_path, capsys):
+    config = project_root / "configs" / "quickstart.yaml"
+    finish(config, *SMALL, f"out={tmp_path}", "name=whole")
+    dice, ended = random.Random(seed), 0
+    quiet = subprocess.DEVNULL
+    for _ in range(KILLS):
+        argv = command(config, *SMALL, f"out={tmp_path}", "name=killed")
+        process = subprocess.Popen(argv, env=environment(), start_new_session=True, stdout=quiet, stderr=quiet)
+        try:
+            process.wait(dice.uniform(2.0, 14.0))
+            ended += 1
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    finish(config, *SMALL, f"out={tmp_path}", "name=killed")
+    assert results(tmp_path / "killed") == results(tmp_path / "whole")
+    assert ended < KILLS, "no run was killed in its work"
+    assert not list(tmp_path.glob("killed/**/*.partial"))
+    with capsys.disabled():
+        print(f"\n{KILLS} kills, {ended} of them after the end")
