@@ -54,15 +54,36 @@ def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[f
     share = successes / trials
     centre = (share + z * z / (2 * trials)) / (1 + z * z / trials)
     half = z / (1 + z * z / trials) * np.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
-    return float(max(0.0, centre - half)), float(min(1.0, centre + half))
+    return float(max(0.0, min(share, centre - half))), float(min(1.0, max(share, centre + half)))
+
+
+def agreeing_interval(value: float, trials: int, bounds: tuple[float, float]) -> tuple[float, float]:
+    """Interval of a mean of which all ``trials`` observations, known to lie in ``bounds``, are ``value``.
+
+    By Wilson at most so large a share of what was not seen differs, and that at most as far as the bounds: for a value
+    at a bound this is Wilson's interval of all or none.
+    """
+    _, share = wilson_interval(0, trials)
+    return value - share * (value - bounds[0]), value + share * (bounds[1] - value)
 
 
 def bootstrap_interval(
-    values: np.ndarray, *, seed: int, resamples: int = RESAMPLES, level: float = LEVEL
+    values: np.ndarray,
+    *,
+    seed: int,
+    resamples: int = RESAMPLES,
+    level: float = LEVEL,
+    bounds: tuple[float, float] | None = None,
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean over tasks, ``values [tasks]``; ``(nan, nan)`` without tasks."""
+    """Percentile bootstrap interval of the mean over tasks, ``values [tasks]``; ``(nan, nan)`` without tasks.
+
+    Resampling values that all agree says nothing: where their ``bounds`` are known, :func:`agreeing_interval` (95 %)
+    takes its place then.
+    """
     if len(values) == 0:
         return float("nan"), float("nan")
+    if bounds is not None and (values == values[0]).all():
+        return agreeing_interval(float(values[0]), len(values), bounds)
     rng = np.random.default_rng(seed)
     means = np.array([values[rng.integers(0, len(values), len(values))].mean() for _ in range(resamples)])
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
@@ -70,7 +91,13 @@ def bootstrap_interval(
 
 
 def paired_bootstrap(
-    before: np.ndarray, after: np.ndarray, *, seed: int, resamples: int = RESAMPLES, level: float = LEVEL
+    before: np.ndarray,
+    after: np.ndarray,
+    *,
+    seed: int,
+    resamples: int = RESAMPLES,
+    level: float = LEVEL,
+    bounds: tuple[float, float] | None = None,
 ) -> tuple[float, float, float]:
     """Mean difference after - before over the same tasks, with its bootstrap interval over tasks.
 
@@ -80,6 +107,7 @@ def paired_bootstrap(
         seed: of the resampling.
         resamples: bootstrap samples.
         level: probability that the interval is to cover.
+        bounds: of a difference, where known; see :func:`bootstrap_interval`.
 
     Returns:
         ``(difference, low, high)``, all NaN without tasks.
@@ -90,7 +118,7 @@ def paired_bootstrap(
     if before.shape != after.shape:
         raise ValueError(f"paired values need one shape, not {before.shape} and {after.shape}")
     difference = after - before
-    low, high = bootstrap_interval(difference, seed=seed, resamples=resamples, level=level)
+    low, high = bootstrap_interval(difference, seed=seed, resamples=resamples, level=level, bounds=bounds)
     return _mean(difference), low, high
 
 
@@ -98,25 +126,33 @@ def _accuracy(rates: np.ndarray) -> np.ndarray:
     return (rates == 1.0).astype(np.float64)
 
 
-def summarise(rates: np.ndarray, *, seed: int) -> dict[str, Any]:
-    """Pass rate and accuracy of one program a task, ``rates [tasks]``, with 95 % intervals, as plain data."""
-    rates = rates[~np.isnan(rates)]
+def summarise(rates: np.ndarray, *, seed: int, solved: np.ndarray | None = None) -> dict[str, Any]:
+    """Pass rate and accuracy over tasks, with 95 % intervals, as plain data; all None without a judged task.
+
+    Args:
+        rates: pass rate of each task's program, or its mean over the task's programs, ``[tasks]``; NaN: not judged.
+        seed: of the resampling.
+        solved: share of each task's programs that pass all tests, ``[tasks]``; by default 1 where the rate is 1.
+    """
+    judged = ~np.isnan(rates)
+    solved = _accuracy(rates)[judged] if solved is None else solved[judged]
+    rates = rates[judged]
     if len(rates) == 0:
         return {"tasks": 0} | {
             f"{name}{end}": None for name in ("pass_rate", "accuracy") for end in ("", "_low", "_high")
         }
-    low, high = bootstrap_interval(rates, seed=seed)
-    solved = _accuracy(rates)
-    accuracy_low, accuracy_high = wilson_interval(int(solved.sum()), len(solved))
-    return {
-        "tasks": len(rates),
-        "pass_rate": float(rates.mean()),
-        "pass_rate_low": low,
-        "pass_rate_high": high,
-        "accuracy": float(solved.mean()),
-        "accuracy_low": accuracy_low,
-        "accuracy_high": accuracy_high,
-    }
+    result: dict[str, Any] = {"tasks": len(rates)}
+    for name, values in (("pass_rate", rates), ("accuracy", solved)):
+        result[name] = float(values.mean())
+        result[f"{name}_low"], result[f"{name}_high"] = _interval_of_shares(values, seed)
+    return result
+
+
+def _interval_of_shares(values: np.ndarray, seed: int) -> tuple[float, float]:
+    """Wilson's where every value is 0 or 1, by the bootstrap otherwise."""
+    if ((values == 0) | (values == 1)).all():
+        return wilson_interval(int(values.sum()), len(values))
+    return bootstrap_interval(values, seed=seed, bounds=(0, 1))
 
 
 def compare(before: np.ndarray, after: np.ndarray, *, seed: int) -> dict[str, Any]:
@@ -131,7 +167,7 @@ def compare(before: np.ndarray, after: np.ndarray, *, seed: int) -> dict[str, An
     }
     result: dict[str, Any] = {"tasks": int(both.sum()), "before": {}, "after": {}, "gain": {}}
     for name, (first, second) in values.items():
-        difference, low, high = paired_bootstrap(first, second, seed=seed)
+        difference, low, high = paired_bootstrap(first, second, seed=seed, bounds=(-1, 1))
         result["before"][name], result["after"][name] = _mean(first), _mean(second)
         result["gain"][name] = {"difference": difference, "low": low, "high": high}
     return result

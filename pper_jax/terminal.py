@@ -182,9 +182,12 @@ class Progress:
         note = f", {self._note}" if self._note else ""
         unit = f" {self.unit}" if self.unit else ""
         speed = f"{rate:.3g}{unit}/s"
-        print(f"{self.label}: {self.done}/{self.total}{unit} in {seconds:.0f} s, {speed}{left}{note}", file=sys.stderr)
+        line = f"{self.label}: {self.done}/{self.total}{unit} in {seconds:.0f} s, {speed}{left}{note}"
+        with contextlib.suppress(OSError):  # a log that is full costs no work
+            print(line, file=sys.stderr)
 
 
 def say(sentence: str) -> None:
-    """One line for the person who watches."""
-    print(sentence, flush=True)
+    """One line for the person who watches; where it cannot be written, the work goes on and the command says so."""
+    with contextlib.suppress(OSError):
+        print(sentence, flush=True)

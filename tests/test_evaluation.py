@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pper_jax.evaluation import (
+    agreeing_interval,
     bootstrap_interval,
     compare,
     paired_bootstrap,
@@ -94,3 +95,35 @@ def test_a_lower_level_gives_a_narrower_interval():
     # for a mean of many values the bootstrap agrees with the normal approximation
     half = 2.576 * values.std() / np.sqrt(50)
     assert wide[2] - wide[1] == pytest.approx(2 * half, rel=0.1)
+
+
+@given(n=st.integers(1, 500), value=st.floats(0, 1))
+@settings(max_examples=60, deadline=None, derandomize=True)
+def test_tasks_that_all_agree_leave_an_interval_with_width(n, value):
+    low, high = agreeing_interval(value, n, (0, 1))
+    assert 0 <= low <= value <= high <= 1
+    assert high - low > 0.5 / n
+    assert agreeing_interval(1.0, n, (0, 1)) == pytest.approx(wilson_interval(n, n))
+    assert agreeing_interval(0.0, n, (0, 1)) == pytest.approx(wilson_interval(0, n))
+    figures = summarise(np.full(n, value), seed=0)
+    assert figures["pass_rate_low"] <= figures["pass_rate"] <= figures["pass_rate_high"]
+    assert figures["pass_rate_low"] < figures["pass_rate_high"]
+    assert figures["accuracy_low"] < figures["accuracy_high"]
+
+
+def test_three_of_three_is_wilsons_interval():
+    figures = summarise(np.ones(3), seed=0)
+    for name in ("pass_rate", "accuracy"):
+        assert (round(figures[f"{name}_low"], 2), figures[f"{name}_high"]) == (0.44, 1.0)
+
+
+def test_a_change_that_is_the_same_in_all_tasks_is_no_certainty():
+    gain = compare(np.zeros(10), np.zeros(10), seed=0)["gain"]["pass_rate"]
+    assert gain["difference"] == 0
+    assert gain["low"] == -gain["high"] == pytest.approx(-wilson_interval(0, 10)[1])
+
+
+def test_accuracy_of_several_programs_a_task_is_their_mean():
+    figures = summarise(np.array([0.5, 0.75, np.nan]), seed=0, solved=np.array([0.0, 0.5, np.nan]))
+    assert (figures["tasks"], figures["pass_rate"], figures["accuracy"]) == (2, 0.625, 0.25)
+    assert figures["accuracy_low"] <= 0.25 <= figures["accuracy_high"]

@@ -12,8 +12,8 @@ PACKAGE = ROOT / "pper_jax"
 # A room may import rooms of lower rank, and itself.
 RANKS = {
     "errors": 0,
-    "arguments": 0,
-    "folders": 0,
+    "arguments": 2,
+    "folders": 1,
     "types": 0,
     "terminal": 0,
     "evaluation": 1,

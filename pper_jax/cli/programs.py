@@ -7,18 +7,21 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pper_jax.arguments import add_command, positive
+from pper_jax.arguments import add_command
 from pper_jax.cli.options import (
+    MOST_PROGRAMS,
+    PROGRAMS,
     add_decoding,
     add_model,
     add_tasks,
     add_testing,
     add_weights,
     decoder,
+    prompts_at_once,
     tasks_of,
     test_pool,
 )
-from pper_jax.errors import UserError
+from pper_jax.errors import UserError, shown
 from pper_jax.files import check_output
 
 
@@ -39,7 +42,7 @@ def _add_sample(commands: Any) -> None:
     add_tasks(sub)
     sub.add_argument("--out", required=True, help="a samples file; an interrupted one is completed")
     about = "programs a task; not for --method greedy, which writes one (default: 3)"
-    sub.add_argument("--beams", type=positive, help=about)
+    sub.add_argument("--beams", type=PROGRAMS, help=about)
     about = "draw twice as many; keep those that differ in code, at most --beams"
     sub.add_argument("--distinct", action="store_true", help=about)
     add_decoding(sub)
@@ -57,7 +60,7 @@ def _sample(args: argparse.Namespace) -> int:
         tasks,
         out,
         config,
-        batch_size=args.batch_size,
+        batch_size=prompts_at_once(args, tasks),
         seed=args.seed,
         only_distinct=args.distinct,
     )
@@ -115,7 +118,7 @@ def _add_eval(commands: Any) -> None:
     add_model(sub)
     add_tasks(sub)
     sub.add_argument("--k", default="1", help="numbers with commas")
-    sub.add_argument("--samples", type=positive, help="programs a task (default: the largest k)")
+    sub.add_argument("--samples", type=PROGRAMS, help="programs a task (default: the largest k)")
     sub.add_argument("--out", help="keep samples and verdicts in this folder")
     sub.add_argument("--json", action="store_true", help="print JSON")
     add_decoding(sub)
@@ -123,22 +126,23 @@ def _add_eval(commands: Any) -> None:
 
 
 def _eval(args: argparse.Namespace) -> int:
+    ks = _ks(args)
+    for name in ("samples.jsonl", "verdicts.jsonl") if args.out else ():
+        check_output(Path(args.out) / name, [args.tasks, args.model])
+    pool, tasks = test_pool(args), tasks_of(args.tasks)
     from pper_jax.programs.evaluate import evaluate
     from pper_jax.programs.figures import print_figures
     from pper_jax.programs.language_model import open_model
 
-    for name in ("samples.jsonl", "verdicts.jsonl") if args.out else ():
-        check_output(Path(args.out) / name, [args.tasks, args.model])
-    ks = _ks(args)
     config = decoder(args, args.samples or ks[-1], "--samples")
     result = evaluate(
         open_model(args.model, args.weights),
-        tasks_of(args.tasks),
+        tasks,
         ks,
         args.method,
         config,
-        batch_size=args.batch_size,
-        pool=test_pool(args),
+        batch_size=prompts_at_once(args, tasks),
+        pool=pool,
         out=Path(args.out) if args.out else None,
         seed=args.seed,
     )
@@ -150,12 +154,17 @@ def _eval(args: argparse.Namespace) -> int:
 
 
 def _ks(args: argparse.Namespace) -> list[int]:
+    """The numbers of ``--k``, smallest first; no task has more programs than ``--samples``."""
     try:
         ks = sorted({int(k) for k in args.k.split(",")})
     except ValueError:
         ks = []
-    if not ks or ks[0] < 1:
-        raise UserError(f"--k is {args.k!r}; write positive numbers with commas, such as 1,5,10")
+    if not ks or not 1 <= ks[0] <= ks[-1] <= MOST_PROGRAMS:
+        raise UserError(f"--k is {shown(args.k)}; write numbers from 1 to {MOST_PROGRAMS} with commas, as 1,5,10")
     if args.method == "greedy" and ks != [1]:
         raise UserError("--method greedy writes one program a task, so only --k 1 makes sense")
+    if args.samples and args.samples < ks[-1]:
+        raise UserError(
+            f"--k {ks[-1]} needs {ks[-1]} programs a task, and --samples is {args.samples}; raise --samples"
+        )
     return ks

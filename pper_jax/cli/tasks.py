@@ -44,8 +44,10 @@ def _check(args: argparse.Namespace) -> int:
     from pper_jax.tasks.convert import check_references
     from pper_jax.terminal import Progress
 
-    pool, tasks = test_pool(args), tasks_of(args.file)
+    tasks = tasks_of(args.file)
     total = sum(task.reference is not None for task in tasks)
+    pool = test_pool(args)
+    pool.expect(total)
     with pool, Progress("check", total, unit="references") as progress:
         report = check_references(tasks, pool, progress=lambda done, total: progress.update(1))
     print(report)

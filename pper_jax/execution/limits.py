@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pper_jax.errors import UserError
+from pper_jax.errors import UserError, shown
 
 MEBIBYTE = 1 << 20
 WALL_FACTOR, WALL_EXTRA_S = 2.0, 1.0
+DAY_S = 86_400.0  # the longest limit of time
+MOST = {
+    "memory_mb": 1 << 30,
+    "output_bytes": 1 << 31,
+    "file_bytes": 1 << 50,
+    "processes": 1 << 22,
+    "open_files": 1 << 20,
+}
 BUSY = 10.0  # how much longer than its limit a program is waited for that does not get a core
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of one program under test; every number must be positive.
+    """Limits of one program under test; every number must be positive, and at most a day or what MOST says.
 
     Time is CPU time first: a busy machine makes a program slow, not wrong. Wall-clock time is the backstop, for
     programs that sleep or wait.
@@ -46,9 +54,9 @@ class Limits:
     def __post_init__(self) -> None:
         for name in ("timeout_s", "program_timeout_s", "trusted_s", "cpu_s", "wall_s"):
             if name not in ("cpu_s", "wall_s") or getattr(self, name) is not None:
-                require_positive(f"limits.{name}", getattr(self, name), whole=False)
-        for name in ("memory_mb", "output_bytes", "file_bytes", "processes", "open_files"):
-            require_positive(f"limits.{name}", getattr(self, name), whole=True)
+                require_positive(f"limits.{name}", getattr(self, name), whole=False, most=DAY_S)
+        for name, most in MOST.items():
+            require_positive(f"limits.{name}", getattr(self, name), whole=True, most=most)
         if self.open_files < 16:
             raise UserError(f"limits.open_files is {self.open_files}, but Python needs 16: raise it.")
         if self.memory_mb < 64:
@@ -75,9 +83,10 @@ def backstop(seconds: float) -> float:
     return WALL_FACTOR * seconds + WALL_EXTRA_S
 
 
-def require_positive(name: str, value: object, *, whole: bool) -> None:
-    """Raise UserError unless ``value`` is a finite positive number (an integer where ``whole``)."""
+def require_positive(name: str, value: object, *, whole: bool, most: float = float("inf")) -> None:
+    """Raise UserError unless ``value`` is a finite positive number (an integer where ``whole``), at most ``most``."""
     kinds = int if whole else (int, float)
-    if isinstance(value, bool) or not isinstance(value, kinds) or not 0 < value < float("inf"):
+    if isinstance(value, bool) or not isinstance(value, kinds) or not 0 < value < float("inf") or value > most:
         kind = "positive whole number" if whole else "positive number"
-        raise UserError(f"{name} is {value!r}, but it must be a {kind}.")
+        bound = f" of at most {most:.0f}" if most < float("inf") else ""
+        raise UserError(f"{name} is {shown(value)}, but it must be a {kind}{bound}.")

@@ -100,6 +100,10 @@ class TestPool:
         self._failed_starts = 0  # in a row
         self._finished = 0
 
+    def expect(self, programs: int) -> None:
+        """Say, before the pool is opened, how many programs there will be: more workers than that are not started."""
+        self._wanted = max(1, min(self._wanted, programs))
+
     def __enter__(self) -> TestPool:
         self._lifeline = os.pipe()
         try:

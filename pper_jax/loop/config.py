@@ -12,12 +12,10 @@ from pper_jax.decode import BeamConfig
 from pper_jax.errors import UserError
 from pper_jax.execution import Limits, TestPool, pool_class
 from pper_jax.execution.limits import MEBIBYTE
-from pper_jax.ranges import check_number
+from pper_jax.ranges import SEEDS, check_number
 from pper_jax.replay import PRESETS, ReplayConfig
 from pper_jax.settings import apply_overrides, load_config
 from pper_jax.train.optimizer import OptimizerConfig
-
-SEEDS = 1 << 63  # what a key is made of
 
 
 @dataclass(frozen=True)

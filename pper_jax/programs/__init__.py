@@ -8,11 +8,11 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from pper_jax.programs.evaluate import evaluate, sample_file
 from pper_jax.programs.figures import count_statuses, figures, print_figures, summarise_verdicts
 from pper_jax.programs.testing import run_tests, test_file
 
 if TYPE_CHECKING:
-    from pper_jax.programs.evaluate import evaluate, sample_file
     from pper_jax.programs.language_model import LanguageModel, encode_prompts, open_model
     from pper_jax.programs.methods import decode_config
     from pper_jax.programs.score import score_file
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 _LATE = {
     **dict.fromkeys(("LanguageModel", "encode_prompts", "open_model"), "language_model"),
-    **dict.fromkeys(("evaluate", "sample_file"), "evaluate"),
     "decode_config": "methods",
     "sample_tasks": "write",
     "score_file": "score",

@@ -8,18 +8,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-import jax
+from typing import TYPE_CHECKING, Any
 
 from pper_jax.execution import TestPool
 from pper_jax.files import check_output, finish_together, open_partial
 from pper_jax.programs.figures import figures
-from pper_jax.programs.language_model import LanguageModel
 from pper_jax.programs.testing import judge_samples, stored_verdicts, verdicts_asked
-from pper_jax.programs.write import sample_tasks, sampling_asked, stored_samples, write_samples
 from pper_jax.tasks import Sample, Task
 from pper_jax.terminal import at_sudden_end
+
+if TYPE_CHECKING:
+    from pper_jax.programs.language_model import LanguageModel
 
 
 def sample_file(
@@ -36,6 +35,10 @@ def sample_file(
 
     What stands in ``out`` stays there until its successor is whole.
     """
+    import jax
+
+    from pper_jax.programs.write import sample_tasks
+
     check_output(out)
     return sample_tasks(
         model,
@@ -67,6 +70,10 @@ def evaluate(
     With ``out`` the samples and verdicts are kept there, and an interrupted evaluation goes on where it stopped. Files
     of an evaluation that is there already stay until all of this one is done, and then are replaced together.
     """
+    import jax
+
+    from pper_jax.programs.write import sampling_asked, stored_samples, write_samples
+
     key = jax.random.key(seed)
     with _folder(out) as folder:
         samples_path, verdicts_path = folder / "samples.jsonl", folder / "verdicts.jsonl"
@@ -80,6 +87,7 @@ def evaluate(
             open_partial(verdicts_path, {**asking, **verdicts_asked(pool, tasks)}) as judged,
         ):
             samples = write_samples(written, model, tasks, config, batch_size=batch_size, key=key, label="sample")
+            pool.expect(len(samples))
             with pool:
                 rows = judge_samples(judged, pool, tasks, samples, label="test")
             finish_together([(written, [sample.to_json() for sample in samples]), (judged, rows)])

@@ -73,8 +73,9 @@ def test_file(tasks: Sequence[Task], samples_path: Path, out: Path, pool: TestPo
     check_output(out, [samples_path])
     samples = read_samples(samples_path, tasks)
     stored_verdicts(out)
+    pool.expect(len(samples))
     with pool:
-        line = summarise_verdicts(run_tests(pool, tasks, samples, out, anew=True))
+        line = summarise_verdicts(run_tests(pool, tasks, samples, out, anew=True), tasks)
     known = pool.statistics.shared + pool.statistics.from_cache
     return line + (f"; {known} verdicts were known from the same program and tests" if known else "")
 

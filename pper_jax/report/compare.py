@@ -152,6 +152,8 @@ def _settings(runs: Sequence[RunData], labels: Sequence[str]) -> str:
     revisions = [str(run.environment.get("git") or words.MISSING) for run in runs]
     rows = [(key, *(str(config.get(key, words.MISSING)) for config in configs)) for key in differ]
     rows += [("git revision", *revisions)] if len(set(revisions)) > 1 else []
+    if len({run.tasks for run in runs} - {None}) > 1:
+        rows.append(("content of the tasks", *(run.tasks or words.MISSING for run in runs)))
     about = "All other settings are the same in every run."
     body = (
         elements.table(("Setting", *labels), rows, "Settings that differ", "words")

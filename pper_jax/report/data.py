@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections import Counter
@@ -10,9 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from pper_jax.errors import UserError
+from pper_jax.settings import parse_yaml
 
 Row = dict[str, Any]
 METRICS = ("pass_rate", "accuracy")
@@ -38,7 +38,10 @@ class Gain:
 
 @dataclass(frozen=True)
 class RunData:
-    """One run folder, read. `events`: the rows of metrics.jsonl by round, a repeated row replacing the earlier one."""
+    """One run folder, read. `events`: the rows of metrics.jsonl by round, a repeated row replacing the earlier one.
+
+    `tasks` says how many tasks the run has and stands for their content; None where it keeps no tasks.jsonl.
+    """
 
     path: Path
     name: str
@@ -50,6 +53,7 @@ class RunData:
     replayed: tuple[Row, ...]
     statuses: dict[int, dict[str, int]]
     notes: tuple[str, ...]
+    tasks: str | None = None
 
     def of(self, event: str) -> list[Row]:
         """The rows of one kind of event, in order of their round."""
@@ -148,6 +152,7 @@ def load_run(run_dir: Path) -> RunData:
         replayed=_replayed(path, verdicts, notes),
         statuses=_statuses(events, verdicts),
         notes=tuple(notes),
+        tasks=_tasks(path / "tasks.jsonl"),
     )
 
 
@@ -155,7 +160,10 @@ def number(value: object) -> float | None:
     """A finite float, or None for anything that is not one."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value) if math.isfinite(value) else None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:  # an integer that no float holds
+        return None
 
 
 def as_dict(value: object) -> Row:
@@ -191,8 +199,8 @@ def _text(file: Path, notes: list[str]) -> str:
 
 def _config(text: str, notes: list[str]) -> Row:
     try:
-        return as_dict(yaml.safe_load(text))
-    except yaml.YAMLError:
+        return as_dict(parse_yaml(text, "config.yaml"))
+    except UserError:
         notes.append("config.yaml is not valid YAML.")
         return {}
 
@@ -205,9 +213,19 @@ def _json(file: Path, notes: list[str], quiet: bool = False) -> Row:
         return {}
     try:
         return as_dict(json.loads(text))
-    except ValueError:
+    except (ValueError, RecursionError):
         notes.append(f"{file.name} is not valid JSON.")
         return {}
+
+
+def _tasks(file: Path) -> str | None:
+    """How many tasks a file has, and eight hex digits for what they are."""
+    try:
+        lines = [line for line in file.read_bytes().split(b"\n") if line.strip()]
+    except OSError:
+        return None
+    digits = hashlib.sha256(b"\n".join(sorted(lines))).hexdigest()[:8]
+    return f"{len(lines)} tasks, content {digits}"
 
 
 def _json_lines(file: Path, notes: list[str]) -> list[Row]:
@@ -219,7 +237,7 @@ def _json_lines(file: Path, notes: list[str]) -> list[Row]:
             continue
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             bad += index < len(lines) - 1
             continue
         if isinstance(row, dict):

@@ -37,10 +37,10 @@ def write_report(run_dirs: Sequence[Path], out: Path | None = None) -> Path:
     """
     if not run_dirs:
         raise UserError("no run folder was given: name at least one, such as runs/quickstart")
-    runs = [load_run(Path(folder)) for folder in run_dirs]
     if out is not None:
         _check(Path(out))
-    else:
+    runs = [load_run(Path(folder)) for folder in run_dirs]
+    if out is None:
         out = runs[0].path / "report.html" if len(runs) == 1 else runs[0].path.resolve().parent / "comparison.html"
     text = run_page(runs[0]) if len(runs) == 1 else comparison_page(runs)
     _write(Path(out), text)
@@ -66,7 +66,11 @@ def run_page(run: RunData) -> str:
 
 
 def _check(out: Path) -> None:
-    """Only a page of ours is replaced."""
+    """See before the page is made whether it can be written; only a page of ours is replaced."""
+    if out.is_dir():
+        raise _cannot_be_written(out, "it is a folder")
+    if not out.parent.is_dir():
+        raise _cannot_be_written(out, "its folder is not there")
     check_output(out)
     if not is_stream(out) and out.exists() and out.stat().st_size:
         text = out.read_bytes()
@@ -77,11 +81,13 @@ def _check(out: Path) -> None:
 def _write(out: Path, text: str) -> None:
     """Whole or not at all: a page that is being looked at is never half written."""
     try:
-        write_atomic(out, text)
+        write_atomic(out, text.encode(errors="replace"))
     except OSError as error:
-        raise UserError(
-            f"the report cannot be written to {out} ({error.strerror}): give another file with --out"
-        ) from error
+        raise _cannot_be_written(out, error.strerror) from error
+
+
+def _cannot_be_written(out: Path, reason: str | None) -> UserError:
+    return UserError(f"the report cannot be written to {out} ({reason}): give another file with --out")
 
 
 def _header(run: RunData) -> str:

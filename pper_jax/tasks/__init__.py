@@ -1,7 +1,7 @@
 """Task sets and programs written for them: files in and out, converters, and our own micro_python family."""
 
 from pper_jax.tasks.samples import Sample, read_samples, verdict_row
-from pper_jax.tasks.sources import load_tasks
+from pper_jax.tasks.sources import load_tasks, open_tasks
 from pper_jax.tasks.task import TEST_KINDS, Task, program_text, read_tasks, trim_at_stop, write_tasks
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "Sample",
     "Task",
     "load_tasks",
+    "open_tasks",
     "program_text",
     "read_samples",
     "read_tasks",

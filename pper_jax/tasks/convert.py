@@ -10,7 +10,7 @@ from typing import Protocol
 from pper_jax.errors import UserError
 from pper_jax.execution import Job, Verdict
 from pper_jax.files import check_output
-from pper_jax.tasks.sources import load_tasks
+from pper_jax.tasks.sources import open_tasks
 from pper_jax.tasks.task import Task, program_text, trim_at_stop, write_tasks
 
 SHOWN = 20  # faults that a printed report names
@@ -35,12 +35,7 @@ def _mbpp_challenge(src: str) -> list[Task]:
 
 
 def _micro_python(src: str) -> list[Task]:
-    split, *numbers = src.split(":")
-    try:
-        count, seed = [int(number) for number in numbers] + [100, 0][len(numbers) :]
-    except ValueError:
-        raise UserError(f"cannot read {src!r} as micro_python tasks; write SPLIT:COUNT:SEED, as train:200:0") from None
-    return load_tasks("micro_python", split=split, count=count, seed=seed)
+    return open_tasks(f"micro_python:{src}")
 
 
 # name -> what SRC is, and the loader

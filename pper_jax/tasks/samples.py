@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from pper_jax.errors import UserError
+from pper_jax.errors import UserError, cut, shown
 from pper_jax.files import parse_jsonl
 from pper_jax.tasks.task import Task, program_text
 
-FIELD_TYPES: dict[str, type | tuple[type, ...]] = {
-    **dict.fromkeys(("task_id", "completion", "solution", "stop_reason", "model"), str),
-    "logprob": (int, float),
-    **dict.fromkeys(("num_tokens", "rank"), int),
-    "finished": bool,
-    "tokens": list,
+COUNT_BELOW = 2**31
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < COUNT_BELOW
+
+
+FIELDS: dict[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("task_id", "completion", "solution", "stop_reason", "model"), _is_text),
+    "logprob": _is_finite,
+    **dict.fromkeys(("num_tokens", "rank"), _is_count),
+    "finished": lambda value: isinstance(value, bool),
+    "tokens": lambda value: isinstance(value, list) and all(map(_is_count, value)),
 }
 
 
@@ -25,8 +41,8 @@ class Sample:
     """A program for a task: a ``completion`` of its prompt, or a ``solution`` that is a whole program.
 
     ``logprob`` is the sum over ``num_tokens`` tokens (natural log); ``stop_reason`` is ``eos | stop | length``;
-    ``tokens`` are the ids behind the completion, where we wrote it ourselves; ``extra`` are the row's other keys, which
-    go wherever the sample goes.
+    ``tokens`` are the ids behind the completion, where we wrote it ourselves; ``extra`` holds the keys of a row that
+    are none of ours, which stay with it.
     """
 
     task_id: str
@@ -47,25 +63,25 @@ class Sample:
 
     def to_json(self) -> dict[str, Any]:
         """The sample as a row of a samples file; absent fields are left out."""
-        row = {name: value for name, value in vars(self).items() if value is not None and name != "extra"}
+        row = {name: value for name, value in vars(self).items() if name in FIELDS and value is not None}
         if self.tokens is not None:
             row["tokens"] = list(self.tokens)
-        return row | {key: value for key, value in self.extra.items() if key not in FIELD_TYPES}
+        return {**row, **self.extra}
 
     @classmethod
     def from_json(cls, row: Any, where: str = "the sample") -> Sample:
         """Read a row; unknown keys are kept as they are, so that other tools' files are valid input."""
         if not isinstance(row, dict) or not isinstance(row.get("task_id"), str):
             raise UserError(f"{where} is not a JSON object with a task_id")
-        known = {name: row[name] for name in FIELD_TYPES if row.get(name) is not None}
+        known = {name: row[name] for name in FIELDS if row.get(name) is not None}
         if "completion" not in known and "solution" not in known:
             raise UserError(f"{where} has neither a completion nor a solution")
         for name, value in known.items():
-            if not isinstance(value, FIELD_TYPES[name]) or (isinstance(value, bool) and name != "finished"):
-                raise UserError(f"{where}: {name} cannot be {value!r}")
+            if not FIELDS[name](value):
+                raise UserError(f"{where}: {name} cannot be {shown(value)}")
         if "tokens" in known:
             known["tokens"] = tuple(known["tokens"])
-        return cls(**known, extra={key: value for key, value in row.items() if key not in FIELD_TYPES})
+        return cls(**known, extra={name: value for name, value in row.items() if name not in FIELDS})
 
 
 class TestedVerdict(Protocol):
@@ -86,7 +102,7 @@ def read_samples(path: str | Path, tasks: Sequence[Task]) -> list[Sample]:
     for number, row in parse_jsonl(path):
         sample = Sample.from_json(row, f"{path}, line {number}")
         if sample.task_id not in known:
-            raise UserError(f"{path}, line {number} is for task {sample.task_id}, which is not in the tasks file")
+            raise UserError(f"{path}, line {number} is for task {cut(sample.task_id)}, which is not in the tasks file")
         samples.append(sample)
     if not samples:
         raise UserError(f"{path} holds no samples")
@@ -94,6 +110,6 @@ def read_samples(path: str | Path, tasks: Sequence[Task]) -> list[Sample]:
 
 
 def verdict_row(sample: Sample, verdict: TestedVerdict) -> dict[str, Any]:
-    """A row of a verdicts file: the sample's keys, its own included (but its token ids), and the verdict's."""
+    """A row of a verdicts file: the sample's keys, its own too (but its token ids), and the verdict's."""
     row: Mapping[str, Any] = sample.to_json()
     return {**{key: value for key, value in row.items() if key != "tokens"}, **verdict.to_json()}

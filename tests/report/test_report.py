@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pper_jax.errors import UserError
-from pper_jax.report import load_run, write_report
+from pper_jax.report import gain_lines, load_run, write_report
 from pper_jax.report.page import run_page
 
 SECTIONS = ["headline", "heldout", "buffer", "verdicts", "time", "training", "replayed", "health", "settings"]
@@ -312,7 +312,41 @@ def test_wrong_use_is_one_sentence(run: Path, tmp_path: Path) -> None:
         write_report([run], empty)
 
 
-NUMBERS = st.one_of(st.floats(-1e9, 1e9), st.integers(-3, 10**6), st.just(float("nan")))
+def test_a_page_never_takes_the_place_of_a_file_of_the_run(run: Path) -> None:
+    for name in ("config.yaml", "metrics.jsonl", "tasks.jsonl"):
+        before = (run / name).read_bytes()
+        with pytest.raises(UserError, match="cannot write"):
+            write_report([run], run / name)
+        assert (run / name).read_bytes() == before
+
+
+def test_runs_of_different_tasks_say_so(run: Path, tmp_path: Path) -> None:
+    other = report_runs.build(tmp_path / "other", steps=5)
+    assert "None differ" in read(write_report([run, other])).text["settings"]
+    lines = (other / "tasks.jsonl").read_text().splitlines()
+    (other / "tasks.jsonl").write_text("\n".join([json.dumps({**json.loads(lines[0]), "prompt": "x"}), *lines[1:]]))
+    text = read(write_report([run, other])).text["settings"]
+    assert "content of the tasks" in text
+    assert f"{len(lines)} tasks" in text
+
+
+def test_gain_lines_of_a_summary_without_figures_say_unknown() -> None:
+    for gain in ({}, {"difference": None, "low": None, "high": None}, {"difference": float("nan")}, 3):
+        lines = gain_lines({"splits": {"held": {"before": {"pass_rate": None}, "gain": {"pass_rate": gain}}}})
+        assert len(lines) == 2
+        assert "unknown -> unknown" in lines[0]
+    assert gain_lines({"splits": [1]}) == gain_lines({}) == []
+
+
+@pytest.mark.parametrize(
+    "text", ["name: 2020-13-45\n", "seed: 0x_\n", "a: " + "[" * 3000, "a: &a [*a]\n", "a: 1\na: 2\n"]
+)
+def test_a_configuration_that_is_none_still_gives_a_page(run: Path, text: str) -> None:
+    (run / "config.yaml").write_text(text)
+    write_report([run])
+
+
+NUMBERS = st.one_of(st.floats(-1e9, 1e9), st.integers(-3, 10**6), st.just(10**400), st.just(float("nan")))
 VALUES = st.recursive(
     st.one_of(st.none(), st.booleans(), NUMBERS, st.sampled_from(["", "x", "<&>"])),
     lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.sampled_from("ab"), inner, max_size=2)),

@@ -66,6 +66,14 @@ def test_an_empty_completion_is_a_program_too(tmp_path):
         ({"task_id": "t/1", "completion": "", "solution": []}, r"line 2: solution cannot be \[\]"),
         ({"task_id": "t/1", "completion": "", "tokens": 3}, "line 2: tokens cannot be 3"),
         ({"task_id": "t/1", "completion": "", "logprob": "low"}, "line 2: logprob cannot be 'low'"),
+        ('{"task_id": "t/1", "completion": "", "logprob": NaN}\n', "line 2: logprob cannot be nan"),
+        ('{"task_id": "t/1", "completion": "", "logprob": -Infinity}\n', "line 2: logprob cannot be -inf"),
+        ({"task_id": "t/1", "completion": "", "rank": -1}, "line 2: rank cannot be -1"),
+        ({"task_id": "t/1", "completion": "", "num_tokens": 10**400}, "line 2: num_tokens cannot be 1000"),
+        ({"task_id": "t/1", "completion": "", "tokens": [1, "2"]}, r"line 2: tokens cannot be \[1, '2'\]"),
+        ({"task_id": "t/1", "completion": "", "tokens": [-1]}, r"line 2: tokens cannot be \[-1\]"),
+        ({"task_id": "t/1", "completion": ["x" * 10**6]}, r"line 2: completion cannot be \['xxx"),
+        ("5\n", "line 2 is not a JSON object"),
         ({"task_id": "t/1", "completion": "", "rank": True}, "line 2: rank cannot be True"),
         ({"task_id": "t/1", "completion": "", "finished": 1}, "line 2: finished cannot be 1"),
     ],
@@ -74,6 +82,7 @@ def test_a_bad_sample_is_named_with_its_line(tmp_path, row, sentence):
     with pytest.raises(UserError, match=sentence) as caught:
         samples_of(tmp_path, {"task_id": "t/1", "completion": ""}, row)
     assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500
 
 
 def test_a_file_without_samples_is_refused(tmp_path):
@@ -91,3 +100,12 @@ def test_a_verdict_row_is_the_sample_and_the_verdict_without_token_ids():
         "tests": [{"status": "pass", "seconds": 0.25}, {"status": "fail", "seconds": 0.5, "detail": "returned 2"}],
         "status": "fail",
     }
+
+
+def test_a_row_keeps_its_own_keys_in_samples_and_verdicts(tmp_path):
+    row = {"task_id": "t/1", "completion": "    return 1\n", "temperature": 0.8, "seed": 3, "extra": {"their": None}}
+    (sample,) = samples_of(tmp_path, row)
+    assert sample.to_json() == row | {"rank": 0}
+    verdict = verdict_row(sample, Verdict(tests=(TestResult("pass", 0.1),)))
+    assert {name: verdict[name] for name in row} == row
+    assert verdict["status"] == "pass"
