@@ -25,7 +25,7 @@ from pper_jax.tasks.micro_python.universe import (
 )
 
 Case = tuple[list[Any], Any]  # arguments, expected value
-CASES, MOST = 12, 16
+CASES, MOST = 12, 16  # at least, and where only other steps are left to tell, at most
 DRAWS = 60  # random inputs among the candidates, and as many of a task's own
 OWN, SPARE = 4, 16  # of a task's own, how many are cases whatever they tell, and from how many the last are chosen
 LETTERS = "aeostrnbdg"
