@@ -78,6 +78,7 @@ def test_every_file_belongs_to_a_known_room():
         "__init__",
         "__pycache__",
         "assets",
+        "py",  # py.typed
     }
     assert rooms == set(RANKS)
 
