@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from pper_jax.models.masks import causal_mask
 from pper_jax.types import KVCache, LayerCache, Params, Prompts
 
 
@@ -20,14 +21,6 @@ def init_cache(config: Any, batch: int, slots: int, dtype: Any = None) -> KVCach
     return tuple(
         LayerCache(key=jnp.zeros(shape, dtype), value=jnp.zeros(shape, dtype)) for _ in range(config.num_layers)
     )
-
-
-def causal_mask(batch: int, length: int) -> jax.Array:
-    """``[batch, length, length]`` bool: a query sees itself and what is before it.
-
-    With right padding no further mask is needed: a real token never has padding before it.
-    """
-    return jnp.broadcast_to(jnp.tril(jnp.ones((length, length), bool)), (batch, length, length))
 
 
 def prefill(module: nn.Module, params: Params, prompts: Prompts) -> tuple[jax.Array, KVCache]:
@@ -45,7 +38,7 @@ def prefill(module: nn.Module, params: Params, prompts: Prompts) -> tuple[jax.Ar
     hidden, cache = apply(
         tokens,
         positions,
-        causal_mask(batch, length),
+        causal_mask(length),
         cache=init_cache(module.config, batch, length),
         write_at=0,
         method="hidden",

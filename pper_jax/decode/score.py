@@ -11,7 +11,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
-from pper_jax.decode.cache import causal_mask, log_probs
+from pper_jax.decode.cache import log_probs
+from pper_jax.models.masks import causal_mask
 from pper_jax.types import Params, Programs, Prompts
 
 _ROWS = 1024  # rows whose logits over the vocabulary are held at a time
@@ -39,7 +40,7 @@ def score(module: nn.Module, params: Params, prompts: Prompts, programs: Program
     )
     tokens = jnp.where(at < end, tokens, 0).reshape(batch * width, slots + steps)
     positions = jnp.minimum(at, end - 1).reshape(tokens.shape)
-    mask = causal_mask(*tokens.shape)
+    mask = causal_mask(tokens.shape[1])
     apply: Callable[..., Any] = partial(module.apply, {"params": params})
     hidden, _ = apply(tokens, positions, mask, method="hidden")
 

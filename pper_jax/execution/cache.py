@@ -145,3 +145,10 @@ def plain_tests(tests: Mapping[str, Any]) -> Any:
         return values.encode({key: tests[key] for key in tests})
     except NotPlain as error:
         raise UserError(f"the tests hold {error}: use numbers, text, lists and objects.") from None
+
+
+def as_cache(cache: VerdictCache | str | Path | bool) -> VerdictCache | None:
+    """What a pool's option ``cache`` stands for: True one in memory, a path one in that folder, False none."""
+    if isinstance(cache, bool):
+        return VerdictCache() if cache else None
+    return cache if isinstance(cache, VerdictCache) else VerdictCache(cache)

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, Literal
 
 from pper_jax.errors import RunFailure, UserError
-from pper_jax.execution.cache import VerdictCache, may_be_kept, plain_tests, rules_key, verdict_key
+from pper_jax.execution.cache import VerdictCache, as_cache, may_be_kept, plain_tests, rules_key, verdict_key
 from pper_jax.execution.compare import COMPARE_MODES
 from pper_jax.execution.layers import look_at
 from pper_jax.execution.limits import Limits, require_positive
@@ -87,10 +87,7 @@ class TestPool:
         self.backlog = BACKLOG * workers if backlog is None else backlog
         self.progress, self.watch = progress, watch
         self.statistics = Statistics()
-        if isinstance(cache, bool):
-            self.cache = VerdictCache() if cache else None
-        else:
-            self.cache = cache if isinstance(cache, VerdictCache) else VerdictCache(cache)
+        self.cache = as_cache(cache)
         self._rules = rules_key(self.limits, compare, stop, isolation)
         self._wanted = workers
         self._workers: list[Any] = []  # Link, or what does the same

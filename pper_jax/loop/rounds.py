@@ -30,6 +30,7 @@ from pper_jax.loop.parts import Parts, build
 from pper_jax.loop.state import LoopState
 from pper_jax.loop.store import replay_items
 from pper_jax.programs import count_statuses, run_tests, sample_tasks
+from pper_jax.programs.language_model import laid_out
 from pper_jax.report import write_report
 from pper_jax.tasks import Sample
 from pper_jax.terminal import Interrupted, Progress, say
@@ -224,8 +225,8 @@ def evaluate(parts: Parts, state: LoopState, pool: TestPool, journal: Journal, i
     """The best program of a beam for every held-out task, tested: pass rate and accuracy with intervals."""
     config = parts.config
     method = BeamConfig(width=config.evaluation.width, max_new_tokens=config.beam.max_new_tokens, num_return=1)
-    model = parts.writer(state)
     with journal.phase(index, "evaluate"):
+        model = laid_out(parts.writer(state))
         for name, tasks in parts.held_out.items():
             label, file = f"round {index}: {name}", f"eval_{index:03d}_{name}"
             path = journal.verdicts(file)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
-from pper_jax.models.layers import Int8Dense, ModelConfig
+from pper_jax.models.layers import Int8Dense, ModelConfig, Seen
 from pper_jax.types import KVCache
 from pper_kernels.project_topk import project_top_log_probs, top_log_probs
 
@@ -23,7 +23,8 @@ class CausalLM(nn.Module):
 
     ``module.apply({"params": params}, tokens, positions, mask, cache=None, write_at=0)``:
 
-    - ``tokens [B, S]`` int32, ``positions [B, S]`` int32, ``mask [B, S, C]`` bool: query ``s`` may see key slot ``c``.
+    - ``tokens [B, S]`` int32, ``positions [B, S]`` int32, ``mask`` a ``Mask`` of key ranges (``models.masks``), or
+      ``[B, S, C]`` bool for what ranges cannot say: query ``s`` may see key slot ``c``. Beams have a ``BeamMask``.
     - ``cache=None``: ``C == S`` and the keys are this call's. Otherwise this call's keys and values are first written
       to slots ``write_at .. write_at + S - 1`` (``write_at`` may be traced) and attention runs over all ``C`` slots.
     - returns ``(logits [B, S, V] float32, cache)``.
@@ -56,7 +57,7 @@ class CausalLM(nn.Module):
         self,
         tokens: jax.Array,
         positions: jax.Array,
-        mask: jax.Array,
+        mask: Seen,
         cache: KVCache | None = None,
         write_at: jax.Array | int = 0,
     ) -> tuple[jax.Array, KVCache | None]:
@@ -101,7 +102,7 @@ class CausalLM(nn.Module):
         self,
         tokens: jax.Array,
         positions: jax.Array,
-        mask: jax.Array,
+        mask: Seen,
         cache: KVCache | None = None,
         write_at: jax.Array | int = 0,
     ) -> tuple[jax.Array, KVCache | None]:

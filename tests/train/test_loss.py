@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pper_jax.models import GPT2, ModelConfig
+from pper_jax.models.masks import segment_mask
 from pper_jax.train import completion_logprobs, loss_sum, pack_examples, program_batch
-from pper_jax.train.loss import attention_mask, segment_positions
+from pper_jax.train.loss import segment_positions
 from pper_jax.types import TrainBatch
 
 CONFIG = ModelConfig("gpt2", 31, 16, 2, 2, 2, 8, 32, 32, attention_bias=True, mlp_bias=True)
@@ -27,7 +28,7 @@ loss_jit = jax.jit(lambda p, b: loss_sum(MODULE, p, b))
 def test_positions_restart_and_attention_stays_within_a_segment():
     segments = jnp.array([[1, 1, 2, 2, 2, 0]])
     assert segment_positions(segments).tolist() == [[0, 1, 0, 1, 2, 0]]
-    mask = np.asarray(attention_mask(segments))[0]
+    mask = np.asarray(segment_mask(segments).dense(6, 6))[0]
     assert mask[1].tolist() == [True, True, False, False, False, False]
     assert mask[4].tolist() == [False, False, True, True, True, False]
 

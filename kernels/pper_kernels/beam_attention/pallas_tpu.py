@@ -42,31 +42,10 @@ def beam_attention(
     prompt_block, block = min(BLOCK, prompt_mask.shape[1]), min(BLOCK, mask.shape[2])
     prompt_steps, steps = pl.cdiv(prompt_mask.shape[1], prompt_block), pl.cdiv(mask.shape[2], block)
     blocks = (*live_blocks(prompt_mask, prompt_block), *live_blocks(mask.any(1), block))
-    queries = width * group
-    padding = -queries % SUBLANES
-    by_head = query.reshape(rows, width, kv_heads, group, depth).transpose(0, 2, 1, 3, 4)
-    by_head = jnp.pad(by_head.reshape(rows, kv_heads, queries, depth), ((0, 0), (0, 0), (0, padding), (0, 0)))
-    by_query = jnp.pad(jnp.repeat(mask, group, axis=1), ((0, 0), (0, padding), (0, 0))).astype(jnp.int32)
-    padded = queries + padding
+    by_head, by_query = _by_head(query, mask, kv_heads)
+    padded = by_head.shape[2]
 
-    def prompt_at(b: Any, i: Any, order: Any, count: Any, *_: Any) -> Any:
-        return order[b, jnp.clip(i, 0, jnp.maximum(count[b] - 1, 0))]
-
-    def ring_at(b: Any, i: Any, _order: Any, _count: Any, order: Any, count: Any) -> Any:
-        return order[b, jnp.clip(i - prompt_steps, 0, jnp.maximum(count[b] - 1, 0))]
-
-    def whole(*shape: int) -> pl.BlockSpec:
-        return pl.BlockSpec((1, *shape), lambda b, i, *_: (b, *(0,) * len(shape)))
-
-    def keys(size: int, at: Any) -> pl.BlockSpec:
-        return pl.BlockSpec((1, kv_heads, depth, size), lambda *ids: (ids[0], 0, 0, at(*ids)))
-
-    def values(size: int, at: Any) -> pl.BlockSpec:
-        return pl.BlockSpec((1, kv_heads, size, depth), lambda *ids: (ids[0], 0, at(*ids), 0))
-
-    def masks(count: int, size: int, at: Any) -> pl.BlockSpec:
-        return pl.BlockSpec((1, count, size), lambda *ids: (ids[0], 0, at(*ids)))
-
+    specs = _specs(prompt_steps, (prompt_block, block), by_head.shape)
     out = pl.pallas_call(
         partial(
             _kernel,
@@ -79,24 +58,48 @@ def beam_attention(
         grid_spec=pltpu.PrefetchScalarGridSpec(
             num_scalar_prefetch=4,
             grid=(rows, prompt_steps + steps),
-            in_specs=[
-                whole(kv_heads, padded, depth),
-                keys(prompt_block, prompt_at),
-                values(prompt_block, prompt_at),
-                masks(1, prompt_block, prompt_at),
-                keys(block, ring_at),
-                values(block, ring_at),
-                masks(padded, block, ring_at),
-            ],
-            out_specs=whole(kv_heads, padded, depth),
+            in_specs=specs,
+            out_specs=specs[0],
             scratch_shapes=[pltpu.VMEM((kv_heads, padded, last), jnp.float32) for last in (1, 1, depth)],
         ),
         compiler_params=pltpu.CompilerParams(dimension_semantics=("parallel", "arbitrary")),
         interpret=interpret,
         name="beam_attention",
     )(*blocks, by_head, prompt_key, prompt_value, prompt_mask[:, None].astype(jnp.int32), key, value, by_query)
-    out = out[:, :, :queries].reshape(rows, kv_heads, width, group, depth)
+    out = out[:, :, : width * group].reshape(rows, kv_heads, width, group, depth)
     return out.transpose(0, 2, 1, 3, 4).reshape(query.shape)
+
+
+def _by_head(query: jax.Array, mask: jax.Array, kv_heads: int) -> tuple[jax.Array, jax.Array]:
+    """The queries by key head, ``[B, H, K * group, D]``, and their masks, ``[B, K * group, S]``, padded to a tile."""
+    rows, width, heads, depth = query.shape
+    group = heads // kv_heads
+    padding = -(width * group) % SUBLANES
+    by_head = query.reshape(rows, width, kv_heads, group, depth).transpose(0, 2, 1, 3, 4)
+    by_head = jnp.pad(by_head.reshape(rows, kv_heads, width * group, depth), ((0, 0), (0, 0), (0, padding), (0, 0)))
+    by_query = jnp.pad(jnp.repeat(mask, group, axis=1), ((0, 0), (0, padding), (0, 0))).astype(jnp.int32)
+    return by_head, by_query
+
+
+def _specs(prompt_steps: int, blocks: tuple[int, int], shape: tuple[int, ...]) -> list[pl.BlockSpec]:
+    """Which blocks a grid step reads: the queries, then keys, values and masks of the prompt, then of the ring."""
+    _, kv_heads, padded, depth = shape
+
+    def prompt_at(b: Any, i: Any, order: Any, count: Any, *_: Any) -> Any:
+        return order[b, jnp.clip(i, 0, jnp.maximum(count[b] - 1, 0))]
+
+    def ring_at(b: Any, i: Any, _order: Any, _count: Any, order: Any, count: Any) -> Any:
+        return order[b, jnp.clip(i - prompt_steps, 0, jnp.maximum(count[b] - 1, 0))]
+
+    def part(size: int, masks: int, at: Any) -> list[pl.BlockSpec]:
+        return [
+            pl.BlockSpec((1, kv_heads, depth, size), lambda *ids: (ids[0], 0, 0, at(*ids))),
+            pl.BlockSpec((1, kv_heads, size, depth), lambda *ids: (ids[0], 0, at(*ids), 0)),
+            pl.BlockSpec((1, masks, size), lambda *ids: (ids[0], 0, at(*ids))),
+        ]
+
+    queries = pl.BlockSpec((1, kv_heads, padded, depth), lambda b, i, *_: (b, 0, 0, 0))
+    return [queries, *part(blocks[0], 1, prompt_at), *part(blocks[1], padded, ring_at)]
 
 
 def _kernel(

@@ -10,7 +10,7 @@ from flax import linen as nn
 
 from pper_jax.models.causal_lm import CausalLM
 from pper_jax.models.families.family import Family, GGUFFacts
-from pper_jax.models.layers import ACTIVATIONS, MOST_HEAD_DIM, Attention, ModelConfig, dense, layer_norm
+from pper_jax.models.layers import ACTIVATIONS, MOST_HEAD_DIM, Attention, ModelConfig, Seen, dense, layer_norm
 from pper_jax.models.stated import Stated
 from pper_jax.types import LayerCache
 
@@ -22,7 +22,7 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: jax.Array, positions: jax.Array, mask: jax.Array, cache: LayerCache | None, write_at: jax.Array | int
+        self, x: jax.Array, positions: jax.Array, mask: Seen, cache: LayerCache | None, write_at: jax.Array | int
     ) -> tuple[jax.Array, LayerCache | None]:
         """``[B, S, M]`` in, ``[B, S, M]`` and the layer's cache out."""
         cfg = self.config

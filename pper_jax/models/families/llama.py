@@ -17,6 +17,7 @@ from pper_jax.models.layers import (
     Attention,
     ModelConfig,
     RopeScaling,
+    Seen,
     dense,
     rms_norm,
     rotary_frequencies,
@@ -32,7 +33,7 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: jax.Array, positions: jax.Array, mask: jax.Array, cache: LayerCache | None, write_at: jax.Array | int
+        self, x: jax.Array, positions: jax.Array, mask: Seen, cache: LayerCache | None, write_at: jax.Array | int
     ) -> tuple[jax.Array, LayerCache | None]:
         """``[B, S, M]`` in, ``[B, S, M]`` and the layer's cache out."""
         cfg = self.config

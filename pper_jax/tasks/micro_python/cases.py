@@ -12,7 +12,7 @@ from collections.abc import Hashable, Sequence
 from functools import cache
 from typing import Any
 
-from pper_jax.tasks.micro_python.mistakes import rivals
+from pper_jax.tasks.micro_python.mistakes import Lines, other_steps, rivals
 from pper_jax.tasks.micro_python.universe import (
     Spec,
     assigned,
@@ -25,9 +25,10 @@ from pper_jax.tasks.micro_python.universe import (
 )
 
 Case = tuple[list[Any], Any]  # arguments, expected value
-CASES = 12  # at least
-OWN = 4  # so many of them are drawn for the task, whatever they tell
+CASES, MOST = 12, 16  # at least, and where only other steps are left to tell, at most
 DRAWS = 60  # random inputs among the candidates, and as many of a task's own
+OWN, SPARE = 4, 16  # of a task's own, how many are cases whatever they tell, and from how many the last are chosen
+LETTERS = "aeostrnbdg"
 EMPTY: dict[str, list[Any]] = {"list": [[]], "str": [""], "int": [0], "int2": [0, 0], "dict": [{}], "words": [[]]}
 
 
@@ -42,7 +43,7 @@ def _small_inputs(takes: str) -> list[list[Any]]:
     if takes == "list":
         return [[[x]] for x in numbers]
     if takes == "str":
-        return [[letter] for letter in "aeostrnbdgAEOSTRN"]
+        return [[letter * times] for letter in LETTERS + LETTERS.upper() for times in (1, 2)]
     if takes == "int":
         return [[x] for x in numbers]
     if takes == "int2":
@@ -50,6 +51,15 @@ def _small_inputs(takes: str) -> list[list[Any]]:
     if takes == "dict":
         return [[{key: x}] for x in numbers for key in ("abcd" if x in (-1, 0, 1) else "a")]
     return [[["stone"[:n] + "bread"[: n - 5 if n > 5 else 0]]] for n in range(1, 9)]
+
+
+def _long_input(takes: str, rng: random.Random) -> list[Any]:
+    """An input with every value once in it, where the type has room: what a step does to any of them shows."""
+    if takes == "list":
+        return [rng.sample(range(-6, 16), 22)]
+    if takes == "str":
+        return ["".join(rng.sample(LETTERS + LETTERS.upper(), 2 * len(LETTERS)))]
+    return draw_arguments(takes, rng, ())
 
 
 @cache
@@ -80,10 +90,10 @@ def _agreeing(takes: str) -> list[dict[Hashable, int]]:
     return table
 
 
-def _cover(agree: Sequence[int], alive: int) -> list[int]:
-    """Places that leave nobody of ``alive`` agreeing but those who agree everywhere, greedily the best first."""
-    chosen = []
-    while alive:
+def _cover(agree: Sequence[int], alive: int, most: int) -> list[int]:
+    """At most so many places, greedily the best first, that leave of ``alive`` only those who agree everywhere."""
+    chosen: list[int] = []
+    while alive and len(chosen) < most:
         best = min(range(len(agree)), key=lambda i: (alive & agree[i]).bit_count())
         if alive & agree[best] == alive:
             break
@@ -104,35 +114,40 @@ def _against_behaviours(spec: Spec, order: Sequence[int], pool: Sequence[Case]) 
     table = _agreeing(spec.takes)
     agree = [table[place].get(_key(case[1]), 0) for place, case in zip(order, pool, strict=True)]
     nothing = run_lines(spec.takes, lines_of(spec), EMPTY[spec.takes])
-    return [pool[i] for i in _cover(agree, table[0].get(_key(nothing), 0))]
+    return [pool[i] for i in _cover(agree, table[0].get(_key(nothing), 0), len(pool))]
 
 
-def _against_rivals(spec: Spec, pool: Sequence[Case], given: Sequence[Case]) -> list[Case]:
-    """Cases of the pool of which, with the ``given`` ones, no rival passes all, unless it passes the whole pool."""
-    left = [lines for lines in rivals(spec) if all(_passes(spec, lines, case) for case in given)]
+def _against(
+    spec: Spec, programs: Sequence[Lines], given: Sequence[Case], pool: Sequence[Case], most: int
+) -> list[Case]:
+    """At most so many cases of the pool, for those of the programs that pass all the ``given`` ones."""
+    left = [lines for lines in programs if all(_passes(spec, lines, case) for case in given)]
     agree = [sum(1 << i for i, lines in enumerate(left) if _passes(spec, lines, case)) for case in pool]
-    return [pool[i] for i in _cover(agree, (1 << len(left)) - 1)]
+    return [pool[i] for i in _cover(agree, (1 << len(left)) - 1, most)]
 
 
-def make_cases(spec: Spec, rng: random.Random, count: int = CASES) -> list[dict[str, Any]]:
-    """At least ``count`` distinct test cases that nothing passes but what agrees with the reference on all candidates.
+def make_cases(spec: Spec, rng: random.Random) -> list[dict[str, Any]]:
+    """Distinct test cases that nothing passes but what agrees with the reference on all candidates.
 
     The first is the empty input. No constant passes, no other behaviour, and none of the spec's rivals, single mistakes
-    among them. The rest is drawn with wide-spread inputs, boundaries of the spec's constants among them.
+    among them; of programs with another step, or one more, as few as ``MOST`` cases allow. Inputs that are the task's
+    own are wide-spread, with boundaries of the spec's constants among them.
     """
 
     def case(args: list[Any]) -> Case:
         return args, run_lines(spec.takes, lines_of(spec), args)
 
-    own = [case(draw_arguments(spec.takes, rng, constants(spec))) for _ in range(DRAWS)]
+    own = [case(_long_input(spec.takes, rng))]
+    own += [case(draw_arguments(spec.takes, rng, constants(spec))) for _ in range(DRAWS)]
     order = rng.sample(range(1, len(candidates(spec.takes))), len(candidates(spec.takes)) - 1)
     pool = [case(candidates(spec.takes)[place]) for place in order]
-    chosen = [case(EMPTY[spec.takes]), *own[:OWN]]
-    chosen += _against_behaviours(spec, order, pool)
-    chosen += _against_rivals(spec, [*pool, *own], chosen)
-    chosen += [other for other in pool if other[1] != chosen[0][1]][: all(c[1] == chosen[0][1] for c in chosen)]
-    distinct = {repr(args): (args, expected) for args, expected in chosen}
+    empty = case(EMPTY[spec.takes])
+    chosen = [*_against_behaviours(spec, order, pool), *own[:OWN], empty]
+    chosen += _against(spec, rivals(spec), chosen, [*pool, *own], len(pool))
+    chosen += [other for other in pool if other[1] != empty[1]][: all(expected == empty[1] for _, expected in chosen)]
+    chosen += _against(spec, other_steps(spec), chosen, own[OWN : OWN + SPARE], MOST - len(chosen))
+    distinct = {repr(args): (args, expected) for args, expected in [empty, *chosen]}
     for args, expected in own:
-        if len(distinct) < count:
+        if len(distinct) < CASES:
             distinct.setdefault(repr(args), (args, expected))
     return [{"args": copied(args), "expected": copied([expected])[0]} for args, expected in distinct.values()]

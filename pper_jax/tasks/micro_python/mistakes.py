@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from functools import cache
 from itertools import product
 
-from pper_jax.tasks.micro_python.universe import Spec, Step, body, lines_of
+from pper_jax.tasks.micro_python.operations import LIST_STEPS, STRING_STEPS
+from pper_jax.tasks.micro_python.universe import VARIABLES, Spec, Step, body, lines_of
 
 HABIT_SHARE = 0.8  # of the mistakes made in an operation, how many are its habit (its first bug)
 STRUCTURE_SHARE = 0.1  # of bug_rate, how often a composition loses a step or has two swapped
@@ -116,7 +118,27 @@ def other_constants(spec: Spec) -> list[Lines]:
     ]
 
 
+@cache
+def _step_lines(takes: str) -> list[str]:
+    """The line of every step with every constant that may stand in a composition."""
+    steps = {"list": LIST_STEPS, "str": STRING_STEPS}.get(takes, ())
+    return [Step(op.name, c, d).fill(op.code, VARIABLES[takes]) for op in steps for c, d in op.constants]
+
+
+def other_steps(spec: Spec) -> list[Lines]:
+    """The lines of the right program with one step replaced by another, or one more put in."""
+    right, ends = lines_of(spec), spec.steps[-1].operation.ends
+    replaced = [
+        (*right[:i], line, *right[i + 1 :])
+        for line in _step_lines(spec.takes)
+        for i in range(len(right) - ends)
+        if line != right[i]
+    ]
+    places = range(len(right) + (not ends))
+    return replaced + [(*right[:i], line, *right[i:]) for line in _step_lines(spec.takes) for i in places]
+
+
 def rivals(spec: Spec) -> list[Lines]:
-    """The lines of programs that a model writes instead, and that the tests must tell from the right one."""
+    """The lines of programs that the tests must tell from the right one: mistakes, other constants, simple programs."""
     simple = [(f"return {text}",) for text in SIMPLE[spec.takes]]
     return [*simple, *all_mistakes(spec), *other_constants(spec)]
