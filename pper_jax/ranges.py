@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pper_jax.errors import UserError, shown
 
 SEEDS = 2**32  # jax draws by 32 bits of a seed, so greater ones would repeat the draws of smaller ones
+COUNTS = 2**31
 NAME_BYTES = 200  # of a file's name, so that what we put before and behind it still fits
 
 
@@ -24,8 +25,11 @@ def check_number(
 ) -> None:
     """Raise a UserError unless ``value`` is a finite number (an integer where ``whole``) within these bounds.
 
-    ``name`` is what the user calls the option, such as ``replay.alpha`` or ``--timeout``.
+    ``name`` is what the user calls the option, such as ``replay.alpha`` or ``--timeout``. Whole numbers without an
+    upper bound of their own must lie below COUNTS, for they count what arrays of ours have to hold.
     """
+    if whole and most is None and below is None and isinstance(value, int) and value >= COUNTS:
+        below = COUNTS
     kind = "a whole number" if whole else "a finite number"
     right = (
         isinstance(value, int if whole else (int, float))
@@ -38,6 +42,8 @@ def check_number(
     )
     if not right:
         wanted = _in_words((("at least", least), ("above", above), ("at most", most), ("below", below)))
+        if not whole and least is not None and most is not None:
+            wanted = f" between {least:g} and {most:g}"
         raise UserError(f"{name} is {shown(value, 60)}; it must be {kind}{wanted}")
 
 
@@ -45,8 +51,6 @@ def _in_words(bounds: Sequence[tuple[str, float | None]]) -> str:
     said = [
         (word, f"{bound:g}" if isinstance(bound, float) else f"{bound}") for word, bound in bounds if bound is not None
     ]
-    if [word for word, _ in said] == ["at least", "at most"]:
-        return f" between {said[0][1]} and {said[1][1]}"
     return " " * bool(said) + " and ".join(f"{word} {bound}" for word, bound in said)
 
 

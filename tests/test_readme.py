@@ -3,7 +3,7 @@ import shlex
 
 import pytest
 
-from pper_jax.cli import build_parser
+from pper_jax.cli import build_parser, main
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +34,38 @@ def test_every_command_in_the_readme_parses(readme):
     for command in commands:
         args = build_parser().parse_args(shlex.split(command)[1:])
         assert callable(args.function)
+
+
+def lines_of_the_table(readme):
+    """The commands of "What you can do", in order, as lists of words."""
+    table = readme.partition("## What you can do")[2].partition("\n## ")[0]
+    return [shlex.split(command)[1:] for command in re.findall(r"`(pper [^`]+)`", table) if "..." not in command]
+
+
+def test_what_a_line_of_the_table_reads_is_made_by_a_line_above_it(readme):
+    made = {"HumanEval.jsonl.gz"}  # published
+    for words in lines_of_the_table(readme):
+        args = vars(build_parser().parse_args(words))
+        for name in ("tasks", "samples", "file", "src"):
+            source = str(args.get(name) or "micro_python")
+            generated = source.startswith("micro_python") or args.get("name") == "micro_python"
+            assert generated or source in made, f"pper {' '.join(words)}: no line above makes {source}"
+        made |= {str(args["out"])} if args.get("out") else set()
+
+
+@pytest.mark.slow
+def test_the_lines_of_the_table_run_in_order_as_typed(readme, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    ran = []
+    for words in lines_of_the_table(readme):
+        small = [re.sub(r":(50|200):0$", ":4:0", word) for word in words]
+        small += ["--max-new-tokens", "16", "--batch-size", "4"] if words[0] in ("sample", "eval") else []
+        if words[0] in ("sample", "test", "score", "eval") or words[:2] in (["tasks", "list"], ["models", "list"]):
+            ran.append(words[0])
+            assert main(small) == 0, words
+        elif words[:3] == ["tasks", "convert", "micro_python"] or words[:2] == ["tasks", "check"]:
+            assert main([re.sub(r":50:0$", ":4:0", word) for word in words]) == 0, words
+    assert {"sample", "test", "score", "eval"} <= set(ran)
 
 
 def test_make_targets_in_the_readme_exist(readme, project_root):

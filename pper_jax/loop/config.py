@@ -11,11 +11,14 @@ from typing import Literal
 from pper_jax.decode import BeamConfig
 from pper_jax.errors import UserError
 from pper_jax.execution import Limits, TestPool, pool_class
-from pper_jax.execution.limits import MEBIBYTE
+from pper_jax.execution.limits import DAY_S, MEBIBYTE
 from pper_jax.ranges import SEEDS, check_number
 from pper_jax.replay import PRESETS, ReplayConfig
 from pper_jax.settings import apply_overrides, load_config
 from pper_jax.train.optimizer import OptimizerConfig
+
+# More is a slip of the keyboard: no machine holds the arrays, or the processes.
+MOST_PROGRAMS, MOST_TOKENS, MOST_ROWS, MOST_WORKERS = 10_000, 1 << 20, 1 << 16, 10_000
 
 
 @dataclass(frozen=True)
@@ -58,8 +61,8 @@ class BeamSection:
     distinct: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("width", "max_new_tokens", "batch_size"):
-            check_number(name, getattr(self, name), least=1, whole=True)
+        for name, most in (("width", MOST_PROGRAMS), ("max_new_tokens", MOST_TOKENS), ("batch_size", MOST_ROWS)):
+            check_number(name, getattr(self, name), least=1, most=most, whole=True)
         check_number("length_penalty", self.length_penalty, least=0)
 
     def method(self) -> BeamConfig:
@@ -75,7 +78,7 @@ class EvalSection:
     every: int = 1
 
     def __post_init__(self) -> None:
-        check_number("width", self.width, least=1, whole=True)
+        check_number("width", self.width, least=1, most=MOST_PROGRAMS, whole=True)
         check_number("every", self.every, least=1, whole=True)
 
 
@@ -99,10 +102,11 @@ class ExecutionSection:
     output_mb: int = 8
 
     def __post_init__(self) -> None:
-        for name in ("workers", "memory_mb", "output_mb"):
-            check_number(name, getattr(self, name), least=1, whole=True)
+        check_number("workers", self.workers, least=1, most=MOST_WORKERS, whole=True)
+        check_number("memory_mb", self.memory_mb, least=64, most=1 << 30, whole=True)
+        check_number("output_mb", self.output_mb, least=1, most=2048, whole=True)
         for name in ("timeout_s", "trusted_s"):
-            check_number(name, getattr(self, name), above=0)
+            check_number(name, getattr(self, name), above=0, most=DAY_S)
 
     def pool(self) -> TestPool:
         """The pool, not open yet."""
@@ -157,9 +161,10 @@ class TrainSection:
 
     def __post_init__(self) -> None:
         check_number("steps", self.steps, least=0, whole=True)
-        for name in ("batch_size", "accumulate", "checkpoint_every", "stop_after_skipped"):
+        for name in ("accumulate", "checkpoint_every", "stop_after_skipped"):
             check_number(name, getattr(self, name), least=1, whole=True)
-        check_number("max_length", self.max_length, least=2, whole=True)
+        check_number("batch_size", self.batch_size, least=1, most=MOST_ROWS, whole=True)
+        check_number("max_length", self.max_length, least=2, most=MOST_TOKENS, whole=True)
         if self.batch_size % self.accumulate:
             raise UserError(f"batch_size is {self.batch_size}; it must be a multiple of accumulate, {self.accumulate}")
 
