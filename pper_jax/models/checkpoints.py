@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -38,7 +39,7 @@ def load_model(path: str | Path, *, dtype: Any = None, mesh: Any = None) -> tupl
         UserError: nothing readable there, a family or variant that is not supported, or weights that do not fit.
     """
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):  # Path.is_dir raises for names that the system cannot bear
         config, hf_config = hf.read_config(path)
         tree = assemble(config, hf.weight_source(path, config), "hf", path)
         tokenizer = hf.load_tokenizer(path, hf_config.eos_token_id)
@@ -103,7 +104,7 @@ def describe(path: str | Path) -> dict[str, Any]:
     tied_embeddings, stored_as, bytes_on_disk``.
     """
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):  # Path.is_dir raises for names that the system cannot bear
         config, _ = hf.read_config(path)
         names, types = hf.stored_names(path), hf.stored_types(path)
         size = sum(file.stat().st_size for file in path.iterdir() if file.is_file())

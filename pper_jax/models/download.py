@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 import tempfile
@@ -75,11 +76,8 @@ def resolve_model(name_or_path: str | Path) -> Path:
         UserError: a short name not fetched yet (the sentence gives the command), or nothing of that name.
     """
     path, name = Path(name_or_path), str(name_or_path)
-    try:
-        if path.exists():
-            return path
-    except OSError as error:
-        raise UserError(f"{cut(name)}: not readable ({error.strerror}); give another model.") from None
+    if os.path.exists(path):  # Path.exists raises for names that the system cannot bear
+        return path
     if name in EMBEDDED:
         return ASSETS / name
     if name in PUBLIC_MODELS:
