@@ -7,7 +7,7 @@ import pytest
 from pper_jax import replay
 from pper_jax.cli import main
 
-CONFIG = replay.ReplayConfig(max_length=4, capacity=8)
+CONFIG = replay.ReplayConfig(capacity=8)
 DRAW = {"program": 2, "possibility": 0.5, "pass_rate": 0.25, "p2value": 0.375, "rank": 3, "probability": 0.125}
 
 
@@ -27,7 +27,7 @@ def run(tmp_path):
         program_id=numbers,
         valid=np.ones(count, bool),
     )
-    state, _ = replay.sample(replay.add(replay.init(CONFIG), items, CONFIG), jax.random.key(0), 4, CONFIG)
+    state, _ = replay.sample(replay.add(replay.init(CONFIG, max_length=4), items, CONFIG), jax.random.key(0), 4, CONFIG)
     figures = {"event": "replay", "round": 1, **replay.describe(state, CONFIG)}
     (tmp_path / "metrics.jsonl").write_text(json.dumps(figures) + "\n")
     (tmp_path / "buffer.jsonl").write_text("".join(json.dumps(row) + "\n" for row in replay.table(state)))

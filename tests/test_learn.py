@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,10 +7,8 @@ from pper_jax import replay
 from pper_jax.decode import pack_prompts, score
 from pper_jax.errors import UserError
 from pper_jax.learn import make_learn_step
-from pper_jax.loop.config import ReplaySection, RunConfig, TrainSection
-from pper_jax.loop.store import replay_config, replay_items
+from pper_jax.loop.store import replay_items
 from pper_jax.models import GPT2, ModelConfig
-from pper_jax.replay import draw_reason
 from pper_jax.sharding import make_mesh
 from pper_jax.tasks import Sample, Task
 from pper_jax.train import OptimizerConfig, init_train_state, make_optimizer
@@ -23,9 +19,7 @@ MODULE = GPT2(ModelConfig("gpt2", 32, 16, 1, 2, 2, 8, 32, 24, attention_bias=Tru
 TESTS = {"kind": "answer", "expected": "1"}
 TASKS = [Task("a", "x", TESTS), Task("b", "y", TESTS)]
 PROMPTS = [[5, 6], [7, 8, 9]]
-CONFIG = RunConfig(
-    name="n", model="m", replay=ReplaySection(capacity=8, omega=1.0, alpha=0.0), train=TrainSection(max_length=12)
-)
+CONFIG = replay.ReplayConfig(capacity=8, omega=1.0, alpha=0.0)
 
 
 def sample(task_id, tokens, reason="eos"):
@@ -96,7 +90,7 @@ def test_empty_programs_and_faults_of_the_harness_are_never_stored():
         (sample("b", [3] * 10), 0.0),  # longer than the row: what was left of it would be another program
     )
     assert got.valid.tolist() == [False, False, False, False, True, False]
-    buffer = replay.add(replay.init(replay_config(CONFIG)), got, replay_config(CONFIG))
+    buffer = replay.add(replay.init(CONFIG, max_length=12), got, CONFIG)
     assert int(buffer.filled.sum()) == 1
 
 
@@ -106,22 +100,15 @@ def test_a_program_without_tokens_or_log_prob_is_refused(lacking):
         items((replace(sample("a", [3]), **{lacking: None}), 0.0))
 
 
-@pytest.mark.parametrize(("mode", "scheme"), [("pper", "rank"), ("uniform", "uniform"), ("none", "uniform")])
-def test_replay_modes(mode, scheme):
-    config = replace(CONFIG, replay=replace(CONFIG.replay, mode=mode))
-    assert replay_config(config).scheme == scheme
-
-
 @pytest.fixture(scope="module")
 def learned():
-    config = replay_config(CONFIG)
     rows = items((sample("a", [11, 12, EOS]), 1.0), (sample("b", [13, 14, EOS]), 0.5))
-    buffer = replay.add(replay.init(config), rows, config)
+    buffer = replay.add(replay.init(CONFIG, max_length=12), rows, CONFIG)
     params = random_params()
     mesh = make_mesh(devices=jax.devices()[:1])
     optimizer = make_optimizer(OptimizerConfig(learning_rate=1e-3, warmup_steps=0), 10)
     state = init_train_state(jax.tree.map(jnp.array, params), optimizer, jax.random.key(3), mesh)
-    step = make_learn_step(MODULE, optimizer, state, mesh, config, batch_size=16)
+    step = make_learn_step(MODULE, optimizer, state, mesh, CONFIG, batch_size=16)
 
     def run():
         fresh = init_train_state(jax.tree.map(jnp.array, params), optimizer, jax.random.key(3), mesh)
@@ -138,7 +125,7 @@ def test_a_learn_step_trains_on_what_it_drew_and_writes_the_log_probs_back(learn
     assert set(programs.tolist()) == {10, 11}
     assert buffer.times_drawn.sum() == 16
     np.testing.assert_allclose(buffer.items.logprob[0], of(params, PROMPTS[0], [11, 12, EOS]), rtol=1e-4)
-    assert buffer.scored_at.tolist()[:2] == [1, 1]
+    assert buffer.scored_at.tolist()[:2] == [0, 0]  # the parameters that measured them had made no step
 
 
 def test_equal_states_draw_and_learn_the_same_bytes(learned):
@@ -154,12 +141,3 @@ def test_equal_states_draw_and_learn_the_same_bytes(learned):
         second,
     )
     assert all(jax.tree.leaves(same))
-
-
-def test_the_reason_of_a_draw_is_a_sentence_with_its_figures():
-    draw = {"possibility": 0.5, "pass_rate": 0.25, "p2value": 0.25, "rank": 3, "probability": 0.125}
-    text = draw_reason(draw, replay_config(CONFIG))
-    assert "rank 3" in text
-    assert "12.50 %" in text
-    uniform = replay_config(replace(CONFIG, replay=replace(CONFIG.replay, mode="uniform")))
-    assert "equally likely" in draw_reason(draw, uniform)

@@ -53,19 +53,20 @@ def sample(state: ReplayState, key: jax.Array, n: int, config: ReplayConfig) -> 
     Where every priority is 0 all stored programs are equally likely. Draws that do not happen, from an empty buffer or
     without replacement from one of fewer programs, have the index -1 and the weight 0: they train nothing.
 
-    With ``beta`` 0 each weight is 1. With replacement it is ``(size * probability)**-beta`` over its maximum in the
+    With ``beta`` 0, and in modes that draw evenly, each weight is 1. With replacement it is ``(size * probability)**-beta`` over its maximum in the
     batch (Schaul et al.). Without, it follows from the chance that the batch holds the program at all (see
     ``_inclusion``) and is 1 on average for beta 1, where the weighted sum over a batch, divided by its draws, is in
     expectation the mean over all programs that can be drawn.
     """
+    beta = config.beta if config.mode == "pper" else 0.0
     if config.replacement:
         indices = sum_tree.sample(
             state.tree, key, n, stratified=config.stratified, target=config.target, filled=state.filled
         )
         share = probabilities(state)[jnp.maximum(indices, 0)]
-        weight = p2value.importance_weights(jnp.where(indices >= 0, share, 0.0), state.size, config.beta)
+        weight = p2value.importance_weights(jnp.where(indices >= 0, share, 0.0), state.size, beta)
     else:
-        indices, weight = _without_replacement(state, key, n, config.beta)
+        indices, weight = _without_replacement(state, key, n, beta)
     drawn = indices >= 0
     slots = jnp.maximum(indices, 0)
 

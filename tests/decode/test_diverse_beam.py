@@ -11,7 +11,17 @@ import pytest
 from decode_stand_ins import EOS, PROMPTS, SLOTS, plain_forward, table_lm, tiny_gpt2
 from staggered_rows import decode_staggered
 
-from pper_jax.decode import BeamConfig, DiverseBeamConfig, beam_search, decode_prompts, pack_prompts, score, to_host
+from pper_jax.decode import (
+    BeamConfig,
+    DiverseBeamConfig,
+    HostProgram,
+    beam_search,
+    decode_prompts,
+    distinct,
+    pack_prompts,
+    score,
+    to_host,
+)
 from pper_jax.errors import UserError
 from pper_jax.types import Programs
 
@@ -23,8 +33,8 @@ def run(config: BeamConfig = CONFIG, prompts: list[list[int]] = PROMPTS, seed: i
     return beam_search(module, params, pack_prompts(prompts, SLOTS), config=config)
 
 
-def plain_diverse_search(module: Any, params: Any, prompt: list[int], config: DiverseBeamConfig) -> list[Any]:
-    """``[(tokens, score with penalties, finished)]``, the groups one behind the other, each sorted."""
+def plain_diverse_search(module: Any, params: Any, prompt: list[int], config: DiverseBeamConfig) -> list[list[Any]]:
+    """``[(tokens, score with penalties, finished)]`` of each group, sorted."""
     width = config.width // config.groups
     live: list[list[Any]] = [[([], 0.0)] for _ in range(config.groups)]
     pool: list[list[Any]] = [[] for _ in range(config.groups)]
@@ -49,7 +59,7 @@ def plain_diverse_search(module: Any, params: Any, prompt: list[int], config: Di
             chosen += [tokens[-1] for tokens, _ in live[group]]
     for group in range(config.groups):
         pool[group] += [(*x, False) for x in live[group]]
-    return [x for group in pool for x in sorted(group, key=lambda x: -x[1])[:width]]
+    return [sorted(group, key=lambda x: -x[1])[:width] for group in pool]
 
 
 def test_matches_a_search_over_lists():
@@ -58,16 +68,17 @@ def test_matches_a_search_over_lists():
         module, params = tiny_gpt2(seed=seed)
         programs = run(seed=seed)
         for row, prompt in enumerate(PROMPTS):
-            expected = plain_diverse_search(module, params, prompt, CONFIG)
-            found = to_host(programs)[row]
-            assert [(list(p.tokens), p.finished) for p in found] == [(tokens, ended) for tokens, _, ended in expected]
-            np.testing.assert_allclose(programs.score[row], [total for _, total, _ in expected], atol=1e-4)
-            finished += sum(p.finished for p in found)
-            penalised += sum(p.logprob - total > 0.1 for p, (_, total, _) in zip(found, expected, strict=True))
+            for group, expected in enumerate(plain_diverse_search(module, params, prompt, CONFIG)):
+                found = [p for p in to_host(programs)[row] if p.group == group]
+                assert {(p.tokens, p.finished) for p in found} == {(tuple(x), ended) for x, _, ended in expected}
+                total = {tuple(x): total for x, total, _ in expected}
+                finished += sum(p.finished for p in found)
+                penalised += sum(p.logprob - total[p.tokens] > 0.1 for p in found)
         own = score(module, params, pack_prompts(PROMPTS, SLOTS), programs)
         np.testing.assert_allclose(programs.token_logprobs, own, atol=1e-4)
         np.testing.assert_allclose(programs.logprob, own.sum(-1), atol=1e-4)
-        assert np.all(np.diff(np.asarray(programs.score).reshape(3, 3, 2), axis=-1) <= 0)
+        np.testing.assert_allclose(programs.score, programs.logprob)
+        assert np.all(np.diff(np.asarray(programs.score), axis=-1) <= 0)  # the best of all groups first
     assert 20 < finished < 85, "the cases must exercise endings"
     assert 10 < penalised < 80, "the cases must exercise penalties"
 
@@ -75,8 +86,9 @@ def test_matches_a_search_over_lists():
 def test_without_penalty_every_group_is_the_same_beam_search():
     alone = run(BeamConfig(width=2, max_new_tokens=6, eos_ids=(EOS, 5)))
     together = run(replace(CONFIG, diversity=0.0))
+    np.testing.assert_array_equal(together.group, [[0, 1, 2, 0, 1, 2]] * 3)  # equals in the order of the groups
     for group in range(3):
-        part = jax.tree.map(lambda x, g=group: x[:, 2 * g : 2 * g + 2], together)
+        part = jax.tree.map(lambda x, g=group: x[:, [g, g + 3]], together)
         for name in ("tokens", "length", "finished"):
             np.testing.assert_array_equal(getattr(part, name), getattr(alone, name))
         for name in ("logprob", "token_logprobs", "score"):
@@ -111,11 +123,54 @@ def test_num_return_takes_each_groups_best_and_rows_do_not_look_at_each_other():
     swapped = run(prompts=[[10, 9], PROMPTS[1], [2]])
     jax.tree.map(lambda a, b: np.testing.assert_array_equal(a[1], b[1]), together, swapped)
     module, params = table_lm(np.random.default_rng(0).dirichlet(np.full(6, 0.6), (64, 6)))
-    config = replace(CONFIG, eos_ids=(0,))
+    config = replace(CONFIG, eos_ids=(0,), diversity=0.1)
     prompts = pack_prompts([[1], [2, 1], [5]], 2)
-    expected = beam_search(module, params, prompts, config=config)
-    staggered = decode_staggered(module, params, prompts, None, replace(config, num_return=3), [0, 3, 1])
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a[:, ::2], b, rtol=1e-5), expected, staggered)
+    every = to_host(beam_search(module, params, prompts, config=config))
+    staggered = to_host(decode_staggered(module, params, prompts, None, replace(config, num_return=3), [0, 3, 1]))
+    for row, found in enumerate(staggered):
+        assert sorted(p.group for p in found) == [0, 1, 2]
+        assert [p.logprob for p in found] == sorted((p.logprob for p in found), reverse=True)
+        for program in found:
+            assert program.tokens in [p.tokens for p in every[row] if p.group == program.group]
+
+
+def one_beam_each(**options: Any) -> list[tuple[int, ...]]:
+    """Two groups of one beam, no penalty between them; after any token but 0, the EOS, 1 comes for sure."""
+    then = np.broadcast_to([[[0.0, 1.0, 0.0]]], (63, 3, 3))
+    module, params = table_lm(np.concatenate([np.broadcast_to([0.6, 0.4, 0.0], (1, 3, 3)), then]))
+    config = DiverseBeamConfig(width=2, groups=2, diversity=0.0, max_new_tokens=6, eos_ids=(0,), **options)
+    [found] = to_host(beam_search(module, params, pack_prompts([[1]], 1), config=config))
+    return [p.tokens for p in found]
+
+
+def test_a_group_of_one_beam_goes_on_as_its_options_say():
+    end, on = (0,), (1,) * 6  # log 0.6 against log 0.4, but over 6 tokens
+    assert one_beam_each() == [end, end]
+    assert one_beam_each(length_penalty=2.0) == [on, on]
+    assert one_beam_each(length_penalty=2.0, early_stopping=True) == [end, end]
+    assert one_beam_each(length_penalty=2.0, early_stopping=False) == [end, end]  # by its present length, 1
+
+
+def test_twice_the_programs_are_wider_groups_and_distinct_ones_come_from_each():
+    """What ``pper sample --method diverse-beam --groups 2 --beams 4 --distinct`` does."""
+    module, params = tiny_gpt2(seed=2)
+    method = DiverseBeamConfig(width=4, max_new_tokens=6, eos_ids=(EOS,), groups=2, num_return=2)
+    wide = method.widened()
+    assert (wide.programs_per_prompt, wide.groups, wide.width) == (8, 2, 8)
+    prompts = [[1, 2, 5], [4], [7, 6, 8, 9, 10], [10, 9], [2, 2, 2], [6]]
+    options = {"batch_size": 6, "buckets": (SLOTS,)}
+    diverse = dict(decode_prompts(module, params, prompts, config=wide, **options))
+    plain = dict(decode_prompts(module, params, prompts, config=BeamConfig(8, 6, (EOS,)), **options))
+
+    def kept(programs: list[HostProgram]) -> list[HostProgram]:
+        return distinct(programs, [str(p.tokens) for p in programs], 4, [p.group for p in programs])[0]
+
+    for row in range(6):
+        found = kept(diverse[row])
+        assert [p.score for p in found] == sorted((p.score for p in found), reverse=True)
+        assert {p.group for p in found} == {0, 1}
+    different = [{p.tokens for p in kept(diverse[row])} != {p.tokens for p in kept(plain[row])} for row in range(6)]
+    assert sum(different) > 3
 
 
 def test_streams_as_beam_search_does():

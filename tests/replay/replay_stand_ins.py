@@ -12,6 +12,11 @@ from pper_jax import replay
 WIDTH = 4
 
 
+def empty(config: replay.ReplayConfig) -> replay.ReplayState:
+    """A buffer for the rows of :func:`items`."""
+    return replay.init(config, max_length=WIDTH)
+
+
 def items(count: int, *, first: int = 0, **fields: Any) -> replay.Items:
     """``count`` programs, ids from ``first`` on; one token of prompt, two of program, unless ``fields`` say else."""
     given = {
@@ -25,9 +30,10 @@ def items(count: int, *, first: int = 0, **fields: Any) -> replay.Items:
         "program_id": np.arange(first, first + count, dtype=np.int32),
         "valid": np.ones(count, bool),
     }
+    extras = fields.pop("extras", {})
     for name, values in fields.items():
         given[name] = np.asarray(values, given[name].dtype)
-    return replay.Items(**given)
+    return replay.Items(**given, extras=extras)
 
 
 def simulated(count: int = 3000) -> dict[str, np.ndarray]:

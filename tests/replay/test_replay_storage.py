@@ -8,17 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from replay_stand_ins import WIDTH, items
+from replay_stand_ins import WIDTH, empty, items
 
 from pper_jax import replay
-from pper_jax.errors import UserError
-from pper_jax.loop.config import RunConfig, with_preset
-from pper_jax.loop.store import replay_config
 from pper_jax.replay import admission
-from pper_jax.settings import from_dict
 
 CAPACITY, BATCH = 6, 4
-PLAIN = replay.ReplayConfig(max_length=WIDTH, capacity=CAPACITY)
+PLAIN = replay.ReplayConfig(capacity=CAPACITY)
 DEDUP = replace(PLAIN, dedup=True)
 
 
@@ -46,7 +42,7 @@ batches = st.lists(st.lists(row, min_size=BATCH, max_size=BATCH), min_size=1, ma
 @settings(max_examples=40, deadline=None, derandomize=True)
 def test_a_copy_takes_the_place_of_what_it_copies_and_the_oldest_makes_room(rounds):
     """The model is a dict in the order of age: a copy moves to its end."""
-    state, model = replay.init(DEDUP), {}
+    state, model = empty(DEDUP), {}
     for number, rows in enumerate(rounds):
         state = replay.add(state, batch_of(rows, BATCH * number), DEDUP)
         new = {}
@@ -63,24 +59,52 @@ def test_a_copy_takes_the_place_of_what_it_copies_and_the_oldest_makes_room(roun
     assert np.unique(age).size == age.size
 
 
-@given(batches)
-@settings(max_examples=40, deadline=None, derandomize=True)
-def test_the_lowest_makes_room(rounds):
-    """With alpha 0 the P2Value is the pass rate; of equal ones the older is the lower."""
-    config, model = replace(PLAIN, evict="lowest", alpha=0.0), []
-    state = replay.init(config)
+@given(batches, st.sampled_from([0, 1, 2]), st.sampled_from(["oldest", "lowest"]))
+@settings(max_examples=60, deadline=None, derandomize=True)
+def test_each_program_makes_room_in_its_turn_however_they_are_batched(rounds, cap, evict):
+    """The model stores one after the other: of its own task where that is at its cap, then of all, the least goes.
+
+    With alpha 0 the P2Value is the pass rate; of equal ones the older is the lower.
+    """
+    config, model = replace(PLAIN, evict=evict, task_cap=cap, alpha=0.0), []
+    state, whole = empty(config), empty(replace(config, capacity=CAPACITY))
     for number, rows in enumerate(rounds):
         state = replay.add(state, batch_of(rows, BATCH * number), config)
-        model.sort(key=lambda entry: (entry[0], entry[1]))
-        del model[: max(0, len(model) + BATCH - CAPACITY)]
-        model += [(rate, BATCH * number + place) for place, (_, _, rate) in enumerate(rows)]
+        for place, (task, _, rate) in enumerate(rows):
+            model.append((rate if evict == "lowest" else 0, BATCH * number + place, task))
+            own = [entry for entry in model if entry[2] == task]
+            if cap and len(own) > cap:
+                model.remove(min(own))
+            if len(model) > CAPACITY:
+                model.remove(min(model))
     held = np.asarray(state.items.program_id)[np.asarray(state.filled)]
-    assert sorted(held.tolist()) == sorted(program for _, program in model)
+    assert sorted(held.tolist()) == sorted(program for _, program, _ in model)
+    whole = replay.add(whole, batch_of([row for rows in rounds for row in rows], 0), config)
+    assert stored(whole) == stored(state)
+    np.testing.assert_array_equal(np.asarray(replay.probabilities(state)) > 0, state.filled)
+
+
+def test_a_task_at_its_cap_makes_room_among_its_own_and_not_elsewhere():
+    for evict in ("oldest", "lowest"):
+        config = replace(PLAIN, capacity=4, task_cap=1, evict=evict, alpha=0.0)
+        state = replay.add(empty(config), batch_of([(task, task, 1.0) for task in range(4)], 0), config)
+        state = replay.add(state, batch_of([(4, text, 0.0) for text in range(5, 9)], 4), config)
+        assert sorted(stored(state).values()) == ([1, 2, 3, 7] if evict == "oldest" else [0, 1, 2, 3])
+
+
+def test_what_is_stored_holds_its_place_against_newcomers_that_are_worth_less():
+    config = replace(PLAIN, capacity=4, evict="lowest", alpha=0.0)
+    solved = replay.add(empty(config), batch_of([(0, text, 1.0) for text in range(4)], 0), config)
+    after = replay.add(solved, batch_of([(1, text, 0.0) for text in range(4)], 4), config)
+    assert sorted(stored(after).values()) == [0, 1, 2, 3]
+    rates = [1.0, 0.9, 0.1, 0.2, 0.0]
+    state = replay.add(empty(config), batch_of([(0, i, rate) for i, rate in enumerate(rates)], 0), config)
+    assert sorted(stored(state).values()) == [0, 1, 2, 3]
 
 
 def test_of_more_newcomers_than_slots_the_last_stay():
     for config in (DEDUP, replace(PLAIN, evict="lowest")):
-        state = replay.add(replay.init(config), batch_of([(0, text, 0.5) for text in range(10)], 0), config)
+        state = replay.add(empty(config), batch_of([(0, text, 0.5) for text in range(10)], 0), config)
         assert sorted(stored(state).values()) == [4, 5, 6, 7, 8, 9]
 
 
@@ -88,7 +112,7 @@ def test_of_more_newcomers_than_slots_the_last_stay():
 def test_of_each_task_at_most_so_many_stay_the_newest_or_the_best(evict, kept):
     config = replace(PLAIN, evict=evict, task_cap=2, alpha=0.0)
     rows = [(0, 0, 1.0), (0, 1, 0.0), (0, 2, 0.25), (0, 3, 0.5), (1, 4, 0.0), (1, 5, 0.0)]
-    state = replay.add(replay.init(config), batch_of(rows, 0), config)
+    state = replay.add(empty(config), batch_of(rows, 0), config)
     assert sorted(stored(state).values()) == kept
     np.testing.assert_array_equal(np.asarray(replay.probabilities(state)) > 0, state.filled)
     state = replay.add(state, batch_of([(2, 6, 0.5)], 6), config)  # takes an empty slot, nothing makes room
@@ -112,53 +136,17 @@ def test_hashes_see_every_token_up_to_the_length_and_none_beyond():
 # ---------------------------------------------------------------- draws
 
 
-def test_without_replacement_each_program_comes_at_most_once_and_by_its_share():
-    config = replace(PLAIN, replacement=False, omega=1.0)
-    state = replay.add(replay.init(config), items(4), config)
-    first = np.zeros(CAPACITY)
-    for seed in range(200):
-        _, draw = replay.sample(state, jax.random.key(seed), 5, config)
-        drawn = draw.indices.tolist()
-        assert sorted(drawn) == [-1, 0, 1, 2, 3]
-        assert float(draw.weight[drawn.index(-1)]) == 0
-        first[drawn[0]] += 1
-    share = np.asarray(replay.probabilities(state), np.float64)
-    assert np.abs(first / 200 - share).max() < 4 * np.sqrt(0.25 / 200)
-
-
 @pytest.mark.parametrize("possibility", ["geomean", "joint", "percentile", "task_softmax"])
 def test_programs_of_log_probability_minus_500_and_minus_5000_stay_distinct_and_are_drawn(possibility):
     config = replace(PLAIN, possibility=possibility)
     given_ = items(6, logprob=[-500, -5000, -501, -5001, -500.5, -4999], task_index=[0] * 6)
-    state = replay.add(replay.init(config), given_, config)
+    state = replay.add(empty(config), given_, config)
     assert state.rank.tolist() == [1, 5, 3, 6, 2, 4]
     _, draw = replay.sample(state, jax.random.key(0), 256, config)
     assert set(draw.indices.tolist()) == set(range(6))
 
 
-def test_the_stalest_log_probabilities_are_named_first():
-    state = replay.add(replay.init(PLAIN), items(4), PLAIN)
-    state = replay.update(state, jnp.array([1, 0]), jnp.zeros(2), 7)
-    state = replay.update(state, jnp.array([3]), jnp.zeros(1), 3)
-    assert replay.stalest(state, 3).tolist() == [2, 3, 0]
-    assert replay.stalest(state, 9).tolist() == [2, 3, 0, 1, -1, -1, -1, -1, -1]
-
-
 # ---------------------------------------------------------------- steps
-
-
-@pytest.mark.parametrize("possibility", ["geomean", "percentile"])
-def test_a_refresh_of_what_changed_is_a_refresh_of_all(possibility):
-    config = replace(PLAIN, possibility=possibility, capacity=40)
-    rng = np.random.default_rng(2)
-    state = replay.add(replay.init(config), items(33, logprob=-5 * rng.random(33), pass_rate=rng.random(33)), config)
-    part = jax.jit(lambda s, i: replay.refresh(s, config, i))
-    for step in range(5):
-        where = jnp.asarray(rng.integers(-1, 40, 8), jnp.int32)
-        state = part(replay.update(state, where, jnp.asarray(-5 * rng.random(8)), step), where)
-        full = replay.refresh(state, config)
-        np.testing.assert_array_equal(state.rank, full.rank)
-        np.testing.assert_array_equal(state.tree.nodes, full.tree.nodes)
 
 
 def test_a_thousand_steps_compile_once_move_nothing_to_the_host_and_reuse_the_memory():
@@ -172,7 +160,7 @@ def test_a_thousand_steps_compile_once_move_nothing_to_the_host_and_reuse_the_me
         return replay.refresh(state, DEDUP, draw.indices)
 
     run = jax.jit(step, donate_argnums=0)
-    state = jax.device_put(jax.tree.map(jnp.copy, replay.init(DEDUP)))
+    state = jax.device_put(jax.tree.map(jnp.copy, empty(DEDUP)))
     rows = jax.device_put([items(2, first=i) for i in range(4)])
     keys = list(jax.random.split(jax.random.key(0), 1000))
     # On a CPU the guard sees transfers to the device alone; the other way a compiled step has these operations only.
@@ -188,7 +176,7 @@ def test_a_thousand_steps_compile_once_move_nothing_to_the_host_and_reuse_the_me
 
 
 def test_a_checkpoint_holds_the_leaves_alone_and_restores_onto_any_arity():
-    state = replay.add(replay.init(PLAIN), items(5, logprob=[-1, -2, -3, -4, -5]), PLAIN)
+    state = replay.add(empty(PLAIN), items(5, logprob=[-1, -2, -3, -4, -5]), PLAIN)
     saved = jax.device_get(replay.to_checkpoint(state))
     assert saved.tree.shape == (CAPACITY,)
     restored = replay.from_checkpoint(saved)
@@ -199,28 +187,12 @@ def test_a_checkpoint_holds_the_leaves_alone_and_restores_onto_any_arity():
         np.testing.assert_array_equal(draw.indices, expected.indices)
 
 
-# ---------------------------------------------------------------- presets
-
-
-def test_presets_fill_in_what_a_configuration_does_not_say():
-    def section(**keys):
-        return from_dict(RunConfig, with_preset({"name": "n", "model": "m", "replay": keys}))
-
-    paper, safe = section(preset="paper", alpha=0.2), section(preset="safe", omega=0.5)
-    assert (paper.replay.possibility, paper.replay.omega, paper.replay.alpha) == ("joint", 1.0, 0.2)
-    assert (safe.replay.dedup, safe.replay.omega, safe.replay.uniform_mix) == (True, 0.5, 0.1)
-    assert section().replay == RunConfig("n", "m").replay
-    assert replay_config(safe).task_cap == safe.replay.task_cap
-    with pytest.raises(UserError, match=r"replay\.preset is 'best'"):
-        section(preset="best")
-
-
 # ---------------------------------------------------------------- what a person is told
 
 
 def told(**fields):
     config = replace(PLAIN, capacity=20, **fields.pop("config", {}))
-    state = replay.add(replay.init(config), items(20, **fields), config)
+    state = replay.add(empty(config), items(20, **fields), config)
     return replay.describe(state, config)
 
 
@@ -241,7 +213,7 @@ def test_an_order_of_the_likelihood_alone_is_warned_of():
 
 
 def test_the_table_shows_each_program_and_why_it_is_drawn():
-    state = replay.add(replay.init(PLAIN), items(4, logprob=[-2, -1, -0.2, -4], pass_rate=[0.75, 0.25, 1, 0]), PLAIN)
+    state = replay.add(empty(PLAIN), items(4, logprob=[-2, -1, -0.2, -4], pass_rate=[0.75, 0.25, 1, 0]), PLAIN)
     state, _ = replay.sample(state, jax.random.key(0), 3, PLAIN)
     rows = replay.table(state)
     assert [row["program"] for row in rows] == [2, 0, 1, 3]
@@ -256,3 +228,68 @@ def test_the_table_shows_each_program_and_why_it_is_drawn():
     assert len(text) == 4
     assert text[3].startswith("4 programs of 2 tasks")
     assert replay.as_text([]) == "The buffer is empty."
+
+
+def test_the_table_has_a_row_a_program_however_many_there_are():
+    config = replace(PLAIN, capacity=12_000)
+    state = replay.add(empty(config), items(11_000), config)
+    rows = replay.table(state)
+    assert len(rows) == 11_000
+    assert sum(row["probability"] for row in rows) == pytest.approx(1, abs=1e-4)
+
+
+def test_the_table_says_what_a_program_is_worth_where_that_is_not_its_p2value():
+    config = replace(PLAIN, priority="learnability")
+    rows = replay.table(replay.add(empty(config), items(3, pass_rate=[1, 0.5, 0]), config))
+    assert [row["worth"] for row in rows] == pytest.approx([0.25] * 3)
+    assert "worth" in replay.as_text(rows)
+    assert "worth" not in replay.as_text(replay.table(replay.add(empty(PLAIN), items(3), PLAIN)))
+
+
+def test_shares_of_draws_and_of_programs_are_told_apart():
+    figures = told(pass_rate=[0.0] * 5 + [1.0] * 15, task_index=np.arange(20), config={"omega": 1.0, "alpha": 0.0})
+    assert figures["zero_pass_programs"] == pytest.approx(0.25)
+    assert figures["zero_pass_share"] == pytest.approx(
+        sum(1 / r for r in range(16, 21)) / sum(1 / r for r in range(1, 21))
+    )
+
+
+# ---------------------------------------------------------------- rows of any shape
+
+
+def test_a_buffer_is_shaped_after_its_example_and_keeps_extra_columns_with_their_rows():
+    def extras(first, count):
+        tokens = first + np.arange(count, dtype=np.float32)[:, None] + np.zeros(WIDTH, np.float32)
+        return {"sampler_logprobs": -tokens, "reference": {"seen": np.arange(first, first + count, dtype=np.int32)}}
+
+    example = replay.example_row(
+        WIDTH, {"sampler_logprobs": np.zeros(WIDTH, np.float32), "reference": {"seen": np.int32(0)}}
+    )
+    for config in (PLAIN, replace(DEDUP, evict="lowest", task_cap=3)):
+        state = replay.init(config, example)
+        for first in (0, 4):
+            state = replay.add(state, items(4, first=first, extras=extras(first, 4)), config)
+        _, draw = replay.sample(state, jax.random.key(0), 32, config)
+        for rows in (state.items, replay.gather(state, draw.indices)):
+            np.testing.assert_array_equal(rows.extras["reference"]["seen"], rows.program_id)
+            np.testing.assert_array_equal(rows.extras["sampler_logprobs"], -np.tile(rows.program_id[:, None], WIDTH))
+        saved = jax.device_get(replay.to_checkpoint(state))
+        jax.tree.map(np.testing.assert_array_equal, replay.from_checkpoint(saved), state)
+        with pytest.raises(ValueError, match="items have the extra columns none, the buffer {"):
+            replay.add(state, items(4), config)
+
+
+def test_items_filled_up_to_one_number_of_rows_store_the_same_and_compile_once():
+    plain = padded = empty(PLAIN)
+    before = replay.add._cache_size()
+    for count in (3, 0, 5, 1):
+        rows = replay.pad_items(items(count, first=10 * count), 5)
+        assert rows.valid.tolist() == [True] * count + [False] * (5 - count)
+        padded = replay.add(padded, rows, PLAIN)
+    assert replay.add._cache_size() <= before + 1
+    for count in (3, 0, 5, 1):
+        plain = replay.add(plain, items(count, first=10 * count), PLAIN)
+    assert stored(padded) == stored(plain)
+    assert padded.items.program_id.tolist() == plain.items.program_id.tolist()
+    with pytest.raises(ValueError, match="6 programs do not fit into 5 rows"):
+        replay.pad_items(items(6), 5)
