@@ -29,9 +29,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pper_jax.models import ModelConfig
+from pper_jax.models.weights import parameter_shapes
 
 
 @dataclass(frozen=True)
@@ -79,10 +80,9 @@ class Counted:
 
 def layer_weights(config: ModelConfig) -> int:
     """``N``: numbers in the matrices of all layers."""
-    heads = config.num_heads * config.head_dim
-    attention = config.hidden_size * (2 * heads + 2 * config.num_kv_heads * config.head_dim)
-    mlp = config.hidden_size * config.mlp_size * (2 if config.family == "gpt2" else 3)
-    return config.num_layers * (attention + mlp)
+    shapes = parameter_shapes(replace(config, num_layers=1))
+    kernels = (math.prod(shape) for path, shape in shapes.items() if path.startswith("layer_0/") and "/kernel" in path)
+    return config.num_layers * sum(kernels)
 
 
 def count(

@@ -41,10 +41,6 @@ class GGUF:
     meta: dict[str, Any]
     tensors: dict[str, Tensor]
 
-    def get(self, key: str, default: Any = None) -> Any:
-        """The value of ``key``; without a default, a missing key is a ``UserError``."""
-        return self.stated().get(key, default)
-
     def stated(self, prefix: str = "") -> Stated:
         """The metadata whose keys begin with ``prefix``, to be read with their types judged."""
         return Stated(str(self.path), self.meta, prefix)
