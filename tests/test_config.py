@@ -40,7 +40,7 @@ def test_overrides_reach_into_sections_and_read_yaml_values():
         ({**MINIMAL, "beam": {"width": "three"}}, ["beam.width", "'three'", "int"]),
         ({**MINIMAL, "beam": {"width": True}}, ["beam.width", "int"]),
         ({**MINIMAL, "beam": {"width": 0}}, ["beam.width", "at least 1"]),
-        ({**MINIMAL, "replay": {"alpha": 1.5}}, ["replay.alpha", "at most 1"]),
+        ({**MINIMAL, "replay": {"alpha": 1.5}}, ["replay.alpha", "between 0 and 1"]),
         ({**MINIMAL, "replay": {"scheme": "ranked"}}, ["replay.scheme", "rank"]),
         ({**MINIMAL, "execution": {"timeout_s": 0}}, ["execution.timeout_s", "above 0"]),
         ({**MINIMAL, "train": {"batch_size": 6, "accumulate": 4}}, ["train.batch_size", "multiple"]),

@@ -35,7 +35,7 @@ def test_an_option_is_obeyed_or_refused(method: str, option: str):
         assert config != decode_config(method, max_new_tokens=7, **{**given, option: None})
         assert VALUES[option] in vars(config).values()
         return
-    message = f"^{FLAGS[option]} is an option of .*, not of --method {method}; leave it out or change it$"
+    message = f"^{FLAGS[option]} is an option of .*, not of --method {method}; leave it out or choose another$"
     with pytest.raises(UserError, match=message) as error:
         decode_config(method, max_new_tokens=7, **given | {"width": given["width"]})
     named = str(error.value).split(" is an option of ")[1].split(", not of")[0].split(", ")
@@ -59,8 +59,6 @@ def test_what_nothing_is_said_of():
         ("sample", "--method greedy --beams 4", "--beams is an option of beam, "),
         ("sample", "--groups 2", "--groups is an option of diverse-beam, not of --method beam"),
         ("sample", "--temperature 1.0", "--temperature is an option of stochastic-beam, sample, not of"),
-        ("sample", "--method sample --temperature nan", "temperature is nan; it must be a finite number"),
-        ("sample", "--method diverse-beam --diversity inf", "diversity is inf; it must be a finite number"),
         ("eval", "--method greedy --samples 4", "--samples is an option of beam, "),
         ("eval", "--method stochastic-beam --top-p 0.9", "--top-p is an option of sample, not of"),
     ],

@@ -36,16 +36,6 @@ def test_a_line_that_a_kill_left_torn_is_dropped(tmp_path, torn):
     assert read_jsonl(path) == [{"step": 1}, {"step": 2}]
 
 
-def test_rewriting_keeps_only_what_is_asked_for(tmp_path):
-    path = tmp_path / "metrics.jsonl"
-    path.write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"st')
-    MetricsWriter.rewrite(path, lambda row: row["step"] <= 2)
-    assert path.read_text() == '{"step": 1}\n{"step": 2}\n'
-    assert [child.name for child in tmp_path.iterdir()] == ["metrics.jsonl"]
-    MetricsWriter.rewrite(tmp_path / "absent.jsonl", lambda row: True)
-    assert not (tmp_path / "absent.jsonl").exists()
-
-
 class Board:
     def __init__(self):
         self.scalars = []

@@ -30,7 +30,6 @@ __all__ = [
     "count_statuses",
     "decode_config",
     "encode_prompts",
-    "evaluate",
     "figures",
     "open_model",
     "print_figures",

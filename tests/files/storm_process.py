@@ -18,7 +18,7 @@ warnings.simplefilter("ignore")
 
 from pper_jax.errors import RunFailure, UserError  # noqa: E402
 from pper_jax.files import check_output, dump_jsonl, jsonl, outputs, partial, write_atomic  # noqa: E402
-from pper_jax.programs import write  # noqa: E402
+from pper_jax.programs import evaluate, testing, write  # noqa: E402
 from pper_jax.tasks import Sample, Task, read_samples  # noqa: E402
 from pper_jax.terminal import Interrupted, interruption  # noqa: E402
 
@@ -31,6 +31,10 @@ LOG = 3
 class Method:
     num_samples: int
     max_new_tokens: int
+
+    @property
+    def programs_per_prompt(self):
+        return self.num_samples
 
 
 def tasks_of(asked):
@@ -65,6 +69,9 @@ class Pool:
         self.seconds = asked["timeout"]
         self.compare = f"strict, {self.seconds} s"
 
+    def expect(self, programs):
+        pass
+
     def __enter__(self):
         return self
 
@@ -83,15 +90,15 @@ class Pool:
 def stand_in(asked):
     """Put the stand-ins in the place of decoding."""
 
-    def decode(module, params, prompts, *, names, **options):
-        for index in reversed(range(len(prompts))):
+    def decode(module, params, prompts, *, names, only, **options):
+        for index in reversed(only):
             note("begun", "programs", names[index])
-            yield index, None
+            yield index, []
             note("kept", "programs", names[index])
 
     write.decode_prompts = decode
     write.encode_prompts = lambda model, tasks: [[1] for _ in tasks]
-    write.with_stops = lambda config, model, tasks: config
+    write.ends_of = lambda model, tasks: None
     write.sample_rows = lambda model, task, found: programs(task.task_id, asked)
     random = SimpleNamespace(key=lambda seed: seed, key_data=lambda key: SimpleNamespace(tolist=lambda: [key]))
     write.jax = evaluate.jax = SimpleNamespace(random=random)
@@ -148,7 +155,7 @@ def obey(order):
     if order["command"] == "sample":
         evaluate.sample_file(model, tasks, out, method, batch_size=order["batch"], seed=asked["seed"])
     elif order["command"] == "test":
-        evaluate.test_file(tasks, given, out, Pool(asked))
+        testing.test_file(tasks, given, out, Pool(asked))
     elif order["command"] == "score":
         score(tasks, given, out)
     else:
