@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from pper_jax.programs.evaluate import evaluate, sample_file
+from pper_jax.programs.evaluate import sample_file
 from pper_jax.programs.figures import count_statuses, figures, print_figures, summarise_verdicts
 from pper_jax.programs.testing import run_tests, test_file
 

@@ -53,8 +53,8 @@ def sample(state: ReplayState, key: jax.Array, n: int, config: ReplayConfig) -> 
     Where every priority is 0 all stored programs are equally likely. Draws that do not happen, from an empty buffer or
     without replacement from one of fewer programs, have the index -1 and the weight 0: they train nothing.
 
-    With ``beta`` 0, and in modes that draw evenly, each weight is 1. With replacement it is ``(size * probability)**-beta`` over its maximum in the
-    batch (Schaul et al.). Without, it follows from the chance that the batch holds the program at all (see
+    With ``beta`` 0, and in modes that draw evenly, each weight is 1. With replacement it is
+    ``(size * probability)**-beta`` over its maximum in the batch (Schaul et al.). Without, it follows from the chance that the batch holds the program at all (see
     ``_inclusion``) and is 1 on average for beta 1, where the weighted sum over a batch, divided by its draws, is in
     expectation the mean over all programs that can be drawn.
     """

@@ -81,8 +81,6 @@ def test_a_cache_folder_serves_the_next_call(tmp_path: Path) -> None:
         (TASK | {"tests": {"kind": "asserts", "asserts": []}}, [RIGHT], [], "line 1 (t/1) has no tests"),
         (TASK | {"tests": {"kind": "odd"}}, [RIGHT], [], "unknown kind 'odd'"),
         (TASK, [RIGHT, RIGHT | {"task_id": "t/9"}], [], "line 2 is for task t/9"),
-        (TASK, [RIGHT], ["--timeout", "-1"], "limits.timeout_s is -1.0"),
-        (TASK, [RIGHT], ["--memory-mb", "1"], "limits.memory_mb is 1"),
     ],
 )
 def test_bad_input_is_one_sentence_before_anything_runs(
@@ -100,11 +98,17 @@ def test_bad_input_is_one_sentence_before_anything_runs(
     assert not (tmp_path / "out.jsonl").exists()
 
 
-def test_no_workers_is_wrong_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("option", "value"), [("--workers", "0"), ("--timeout", "-1"), ("--memory-mb", "1")])
+def test_a_number_that_is_none_is_wrong_use(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, value: str
+) -> None:
     with pytest.raises(SystemExit) as caught:
-        main([*arguments(tmp_path, TASK, RIGHT), "--workers", "0"])
+        main([*arguments(tmp_path, TASK, RIGHT), option, value])
     assert caught.value.code == 2
-    assert "--workers: '0' is not a positive whole number" in capsys.readouterr().err
+    message = capsys.readouterr().err
+    assert f"argument {option}: it is {value}" in message
+    assert message.count("\n") == 1
+    assert not (tmp_path / "out.jsonl").exists()
 
 
 def test_a_lesser_machine_is_refused_on_demand_and_described_by_doctor(
