@@ -12,7 +12,7 @@ from pper_jax.decode import BeamConfig
 from pper_jax.errors import UserError
 from pper_jax.execution import Limits, TestPool, pool_class
 from pper_jax.execution.limits import DAY_S, MEBIBYTE
-from pper_jax.ranges import SEEDS, check_number
+from pper_jax.ranges import SEEDS, check_file_name, check_number
 from pper_jax.replay import PRESETS, ReplayConfig
 from pper_jax.settings import apply_overrides, load_config
 from pper_jax.train.optimizer import OptimizerConfig
@@ -203,15 +203,6 @@ class RunConfig:
         """Check what is the run's own; each section has judged its own numbers."""
         check_number("seed", self.seed, least=0, below=SEEDS, whole=True)
         check_number("rounds", self.rounds, least=0, most=999_999, whole=True)
-        check_name("name", self.name)
+        check_file_name("name", self.name)
         for split in self.tasks.eval:
-            check_name("a name of tasks.eval", split)
-
-
-def check_name(what: str, name: str) -> None:
-    """Raise UserError unless ``name`` can be part of a file's name."""
-    if not name or len(name.encode()) > 100 or not name.isprintable() or "/" in name or name.strip(". ") == "":
-        shown = repr(name) if len(name) <= 60 else repr(name[:57]) + "..."
-        raise UserError(
-            f"{what} is {shown}; it becomes part of a file's name: give it letters, no slash, at most 100 bytes"
-        )
+            check_file_name("a name of tasks.eval", split)

@@ -141,7 +141,8 @@ def store(
         max_length=parts.config.train.max_length,
     )
     buffer = parts.empty_buffer() if parts.config.replay.mode == "none" else state.buffer
-    buffer = replay.add(buffer, items, parts.rules)
+    rows = 1 << (len(samples) - 1).bit_length()  # few sizes, so that adding is compiled once
+    buffer = replay.add(buffer, replay.pad_items(items, rows), parts.rules)
     figures = replay.describe(buffer, parts.rules)
     journal.log("replay", index, **figures)
     for warning in figures["warnings"]:

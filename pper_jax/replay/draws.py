@@ -54,9 +54,9 @@ def sample(state: ReplayState, key: jax.Array, n: int, config: ReplayConfig) -> 
     without replacement from one of fewer programs, have the index -1 and the weight 0: they train nothing.
 
     With ``beta`` 0, and in modes that draw evenly, each weight is 1. With replacement it is
-    ``(size * probability)**-beta`` over its maximum in the batch (Schaul et al.). Without, it follows from the chance that the batch holds the program at all (see
-    ``_inclusion``) and is 1 on average for beta 1, where the weighted sum over a batch, divided by its draws, is in
-    expectation the mean over all programs that can be drawn.
+    ``(size * probability)**-beta`` over its maximum in the batch (Schaul et al.). Without, it follows from the chance
+    that the batch holds the program at all (see ``_inclusion``) and is 1 on average for beta 1, where the weighted sum
+    over a batch, divided by its draws, is in expectation the mean over all programs that can be drawn.
     """
     beta = config.beta if config.mode == "pper" else 0.0
     if config.replacement:

@@ -11,6 +11,7 @@ import signal
 import sys
 import warnings
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,11 +19,11 @@ warnings.simplefilter("ignore")
 
 from pper_jax.errors import RunFailure, UserError  # noqa: E402
 from pper_jax.files import check_output, dump_jsonl, jsonl, outputs, partial, write_atomic  # noqa: E402
-from pper_jax.programs import evaluate, testing, write  # noqa: E402
+from pper_jax.programs import testing, write  # noqa: E402
 from pper_jax.tasks import Sample, Task, read_samples  # noqa: E402
 from pper_jax.terminal import Interrupted, interruption  # noqa: E402
 
-evaluate = sys.modules["pper_jax.programs.evaluate"]  # the file; the room has a function of that name
+evaluate = import_module("pper_jax.programs.evaluate")
 REAL_WRITE = outputs.write_bytes
 LOG = 3
 

@@ -277,7 +277,7 @@ def test_a_buffer_is_shaped_after_its_example_and_keeps_extra_columns_with_their
             np.testing.assert_array_equal(rows.extras["sampler_logprobs"], -np.tile(rows.program_id[:, None], WIDTH))
         saved = jax.device_get(replay.to_checkpoint(state))
         jax.tree.map(np.testing.assert_array_equal, replay.from_checkpoint(saved), state)
-        with pytest.raises(ValueError, match="items have the extra columns none, the buffer {"):
+        with pytest.raises(ValueError, match=r"items have the extra columns none, the buffer \{"):
             replay.add(state, items(4), config)
 
 
