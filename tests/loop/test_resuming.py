@@ -1,7 +1,11 @@
 """A run resumes what was asked, repeats nothing of it, and mixes nothing into it."""
 
 import json
+import os
 import shutil
+import signal
+import threading
+import time
 
 import pytest
 from small_runs import results, rows, small
@@ -11,6 +15,7 @@ from pper_jax.files import lock_folder
 from pper_jax.loop import run
 from pper_jax.loop.asking import BY_CONTENT, FREE, config_differences
 from pper_jax.settings import to_dict
+from pper_jax.terminal import Interrupted, interruption
 
 
 @pytest.fixture(scope="module")
@@ -150,3 +155,21 @@ def test_keys_that_change_no_number_may_differ():
         changed[last] = object()
         assert config_differences(config, section, FREE | BY_CONTENT) == []
     assert config_differences(config, {**config, "seed": 4}) == ["seed"]
+
+
+def test_a_signal_ends_a_run_between_two_steps_and_loses_none_of_them(whole, tmp_path):
+    metrics = tmp_path / "run" / "metrics.jsonl"
+
+    def signal_in_training():
+        while not (metrics.exists() and '"phase": "test"' in metrics.read_text()):
+            time.sleep(0.005)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    sender = threading.Thread(target=signal_in_training)
+    sender.start()
+    with pytest.raises(Interrupted) as end, interruption():
+        run(small(tmp_path))
+    sender.join()
+    assert end.value.code == 143
+    assert not (tmp_path / "run" / "summary.json").exists()
+    assert results(run(small(tmp_path)).path) == results(whole)
