@@ -47,7 +47,7 @@ def tasks_of(asked):
 def programs(task_id, asked):
     method = Method(asked["programs"], asked["tokens"])
     return [
-        Sample(task_id, completion=f"{task_id} {method} seed {asked['seed']}", rank=rank, model="stand-in")
+        Sample(task_id, completion=f"{task_id} {rank} {method} seed {asked['seed']}", rank=rank, model="stand-in")
         for rank in range(method.num_samples)
     ]
 

@@ -157,7 +157,7 @@ def test_nothing_is_lost_and_nothing_mixed(process, asked, told):
 
 
 @pytest.mark.slow
-@settings(QUICK, max_examples=600)
+@settings(QUICK, max_examples=150)
 @given(asked=st.tuples(askings, askings), told=st.lists(orders, min_size=1, max_size=20))
 def test_nothing_is_lost_and_nothing_mixed_at_length(process, asked, told):
     storm(process, asked, told)
