@@ -33,6 +33,7 @@ def test_stochastic_beams_give_different_programs_that_the_seed_decides(tmp_path
 def test_diverse_groups_begin_with_different_tokens(tmp_path: Path):
     rows = sample(tmp_path, "--method", "diverse-beam", "--beams", "3", "--diversity", "50")
     assert len({row["tokens"][0] for row in rows}) == 3
+    assert [row["logprob"] for row in rows] == sorted((row["logprob"] for row in rows), reverse=True)  # best first
 
 
 def test_distinct_keeps_programs_that_differ_in_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -77,3 +77,11 @@ def test_the_first_of_equal_programs_is_kept():
     assert distinct(range(7), texts, 9) == ([0, 2, 4, 6], 3)
     assert distinct(range(7), texts, 1) == ([0], 0)
     assert distinct([], [], 3) == ([], 0)
+
+
+def test_groups_take_turns_and_a_repetition_is_no_turn():
+    texts = ["a = 1", "b = 1", "c = 1", "a=1", "d = 1", "e = 1"]
+    assert distinct(range(6), texts, 3) == ([0, 1, 2], 0)
+    assert distinct(range(6), texts, 4, [0, 0, 0, 1, 1, 1]) == ([0, 1, 4, 5], 1)
+    assert distinct(range(6), texts, 3, [0, 0, 0, 1, 1, 1]) == ([0, 1, 4], 1)
+    assert distinct(range(6), texts, 9, [0, 0, 0, 1, 1, 1]) == ([0, 1, 2, 4, 5], 1)

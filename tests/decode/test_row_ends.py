@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from decode_stand_ins import table_lm
@@ -22,12 +21,12 @@ from pper_jax.decode import (
     RowEnds,
     SampleConfig,
     StochasticBeamConfig,
-    beam_search,
     decode_prompts,
     pack_prompts,
     row_ends,
     to_host,
 )
+from pper_jax.decode.segments import decode
 from pper_jax.errors import UserError
 
 VOCAB = 6
@@ -43,28 +42,32 @@ ENDS = [Ends((0,)), Ends((0, 5), stop_suffixes=((1, 2), (3,))), Ends(()), Ends((
 PROMPTS = [[1], [1], [1], [2]]
 
 
-def decode(method: Method, ends: Any, prompts: list[list[int]] = PROMPTS, **options: Any) -> dict[int, Any]:
+def run(method: Method, ends: Ends | RowEnds | None) -> list[list[HostProgram]]:
+    """The programs of all prompts, by the pure function."""
     module, params = table_lm(TABLE)
-    common = {"config": method, "batch_size": 4, "buckets": (2,), "key": jax.random.key(5), "reproducible": True}
-    return dict(decode_prompts(module, params, prompts, ends=ends, **common | options))
+    keys = jax.random.split(jax.random.key(5), len(PROMPTS))
+    search = jax.jit(lambda params, prompts, keys, ends: decode(module, params, prompts, keys, method, ends))
+    return to_host(search(params, pack_prompts(PROMPTS, 2), keys, ends))
 
 
-# Everyday the plain search and sampling; the others compile long.
-TRIED = [*METHODS[:1], *(pytest.param(one, marks=pytest.mark.slow) for one in METHODS[1:-1]), METHODS[-1]]
+def stream(ends: Any, **options: Any) -> dict[int, list[HostProgram]]:
+    module, params = table_lm(TABLE)
+    common = {"config": METHODS[0], "batch_size": 2, "buckets": (2,), "reproducible": True}
+    return dict(decode_prompts(module, params, PROMPTS, ends=ends, **common | options))
 
 
-@pytest.mark.parametrize("method", TRIED, ids=str)
-def test_each_prompt_gives_what_it_gives_where_all_have_its_ends(method: Method):
-    together = decode(method, ENDS)
-    for row, ends in enumerate(ENDS):
-        alone = decode(method, ends)[row]
-        assert [(p.tokens, p.finished, p.group) for p in together[row]] == [
-            (p.tokens, p.finished, p.group) for p in alone
-        ]
-        np.testing.assert_allclose([p.logprob for p in together[row]], [p.logprob for p in alone], atol=1e-5)
-        for program in together[row]:
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: type(method).__name__)
+def test_each_prompt_gives_what_it_gives_where_all_have_its_ends(method: Any):
+    together = run(method, row_ends(ENDS))
+    alone = run(replace(method, eos_ids=(0, 5), stop_suffixes=((1, 2), (3,))), None)  # ENDS[1], as the method's own
+    assert [(p.tokens, p.finished, p.group) for p in together[1]] == [(p.tokens, p.finished, p.group) for p in alone[1]]
+    np.testing.assert_allclose([p.logprob for p in together[1]], [p.logprob for p in alone[1]], atol=1e-5)
+    for programs, ends in zip(together, ENDS, strict=True):
+        for program in programs:
             assert_whole(program, ends, method.max_new_tokens)
-    assert len({tuple(p.tokens for p in programs) for programs in together.values()}) == 4
+            if getattr(method, "min_new_tokens", 0):
+                assert not {*program.tokens[:2]} & {*ends.eos_ids}
+    assert len({tuple(p.tokens for p in programs) for programs in together}) == 4
 
 
 def assert_whole(program: HostProgram, ends: Ends, limit: int) -> None:
@@ -78,12 +81,6 @@ def assert_whole(program: HostProgram, ends: Ends, limit: int) -> None:
     assert not any(closed[:-1])
     assert program.finished or len(program.tokens) == limit
     assert program.logprob == pytest.approx(sum(program.token_logprobs), abs=1e-5)
-
-
-@pytest.mark.parametrize("method", TRIED, ids=str)
-def test_the_methods_own_ends_hold_where_none_are_given(method: Any):
-    own = replace(method, eos_ids=(0, 5), stop_suffixes=((1, 2), (3,)))
-    assert decode(own, None) == decode(method, ENDS[1])
 
 
 tokens = st.integers(0, 4)
@@ -111,31 +108,25 @@ def test_a_table_says_of_each_row_what_its_own_ends_say(rows: list[Ends], data: 
     assert table.closing == max(one.closing for one in rows)
     said = data.draw(st.lists(tokens, min_size=table.tail_length, max_size=table.tail_length))
     unsaid = data.draw(st.integers(0, len(said)))
-    recent = jnp.asarray([-1] * unsaid + said[unsaid:], jnp.int32)
-    every = jnp.broadcast_to(jnp.arange(5), (len(rows), 1, 5))
-    found = table.close(every, jnp.broadcast_to(recent, (len(rows), 1, 1, len(said))))
+    recent = np.asarray([-1] * unsaid + said[unsaid:], np.int32)
+    every = np.broadcast_to(np.arange(5), (len(rows), 1, 5))
+    found = np.asarray(table.close(every, np.broadcast_to(recent, (len(rows), 1, 1, len(said)))))
+    eos = np.asarray(table.is_eos(every))
     for row, one in enumerate(rows):
-        alone = one.close(every[row], jnp.broadcast_to(recent, (1, 5, len(said))))
-        np.testing.assert_array_equal(found[row], alone)
-        np.testing.assert_array_equal(table.is_eos(every)[row], one.is_eos(every[row]))
+        for token in range(5):
+            text = (*recent.tolist(), token)
+            assert eos[row, 0, token] == (token in one.eos_ids)
+            assert found[row, 0, token] == (
+                token in one.eos_ids or any(text[-len(s) :] == s for s in one.stop_suffixes)
+            )
 
 
-def test_a_call_that_takes_up_where_another_stopped_gives_the_same_to_the_last_bit():
-    whole = decode(METHODS[0], ENDS)
-    assert decode(METHODS[0], ENDS, only=[3, 1]) == {1: whole[1], 3: whole[3]}
-    assert decode(METHODS[4], ENDS, only=[2]) == {2: decode(METHODS[4], ENDS)[2]}
-    assert decode(METHODS[0], ENDS, only=[]) == {}
-
-
-def test_the_pure_search_takes_a_table_too():
-    module, params = table_lm(TABLE)
-    table = row_ends(ENDS)
-    assert isinstance(table, RowEnds)
-    programs = beam_search(module, params, pack_prompts(PROMPTS, 2), config=METHODS[0], ends=table)
-    together = decode(METHODS[0], ENDS)
-    assert [[p.tokens for p in row] for row in to_host(programs)] == [
-        [p.tokens for p in together[row]] for row in range(4)
-    ]
+def test_a_stream_gives_each_prompt_its_own_and_goes_on_where_another_stopped_to_the_last_bit():
+    whole = stream(ENDS)
+    expected = run(METHODS[0], row_ends(ENDS))
+    assert [[p.tokens for p in whole[row]] for row in range(4)] == [[p.tokens for p in row] for row in expected]
+    assert stream(ENDS, only=[3, 1]) == {1: whole[1], 3: whole[3]}
+    assert stream(ENDS, only=[]) == {}
 
 
 @pytest.mark.parametrize(
@@ -148,7 +139,7 @@ def test_the_pure_search_takes_a_table_too():
 )
 def test_ends_that_do_not_fit_are_named(ends: Any, message: str):
     with pytest.raises(UserError, match=message):
-        decode(METHODS[0], ends)
+        stream(ends)
 
 
 @pytest.mark.parametrize(
