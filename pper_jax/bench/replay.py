@@ -22,6 +22,7 @@ import numpy as np
 from pper_jax.errors import UserError
 from pper_jax.files import write_atomic
 from pper_jax.replay import sum_tree
+from pper_jax.terminal import check_interrupted
 
 SCAN_STEPS = 100
 MEASURES = ("sample", "update", "scan")
@@ -173,6 +174,7 @@ def timings(samplers: dict[str, Sampler], rounds: int, block_s: float) -> dict[s
     found: dict[tuple[str, str], list[float]] = {key: [] for key in calls}
     for _ in range(rounds):
         for key, (call, count, steps) in calls.items():
+            check_interrupted()
             began = time.perf_counter()
             for _ in range(count):
                 call()
@@ -221,6 +223,7 @@ def compare(
         for batch in batches:
             samplers: dict[str, Sampler] = {}
             for name in libraries:
+                check_interrupted()
                 try:
                     samplers[name] = LIBRARIES[name](priorities, batch)
                 except ImportError as error:

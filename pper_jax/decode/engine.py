@@ -43,6 +43,7 @@ def decode_prompts(
     prompt_ids: Sequence[int] | None = None,
     mesh: Mesh | None = None,
     reproducible: bool = False,
+    watch: Callable[[], None] | None = None,
 ) -> Iterator[tuple[int, list[HostProgram]]]:
     """Decode prompts of any lengths, ``batch_size`` at a time; a row whose prompt is done takes the next one.
 
@@ -70,6 +71,7 @@ def decode_prompts(
         reproducible: keep the cache at its full size and the buckets apart, so that sums are added in the same order
             whatever else is decoded; otherwise the cache grows as programs do, slots that no beam descends from any
             more are used again, both of which is faster for long limits, and buckets with few prompts are joined.
+        watch: called between two calls of the device; what it raises ends the decoding.
 
     Yields:
         ``(index into token_lists, programs)``, each index once; beam search gives its programs best first.
@@ -103,7 +105,7 @@ def decode_prompts(
         for bucket, waiting in _streams(groups, 1 if reproducible else batch_size):
             stream = _Stream(model, weights, config, closing, batch_size, bucket, sizes, key, mesh)
             try:
-                yield from stream.run(deque(waiting))
+                yield from stream.run(deque(waiting), watch)
             except jax.errors.JaxRuntimeError as err:
                 if "RESOURCE_EXHAUSTED" not in str(err):
                     raise
@@ -216,9 +218,13 @@ class _Stream:
         )
         self.batch = self._place(_idle(shapes))
 
-    def run(self, waiting: deque[_Waiting]) -> Iterator[tuple[int, list[HostProgram]]]:
+    def run(
+        self, waiting: deque[_Waiting], watch: Callable[[], None] | None = None
+    ) -> Iterator[tuple[int, list[HostProgram]]]:
         """The programs of every waiting prompt, as they end."""
         while waiting or any(self.holds):
+            if watch is not None:
+                watch()
             self._admit(waiting)
             steps = self._make_room()
             enough = min(self.group, len(waiting)) or len(self.holds)

@@ -15,6 +15,7 @@ from pper_jax.execution.limits import DAY_S, MEBIBYTE
 from pper_jax.ranges import SEEDS, check_file_name, check_number
 from pper_jax.replay import PRESETS, ReplayConfig
 from pper_jax.settings import apply_overrides, load_config
+from pper_jax.terminal import check_interrupted
 from pper_jax.train.optimizer import OptimizerConfig
 
 # More is a slip of the keyboard: no machine holds the arrays, or the processes.
@@ -121,6 +122,7 @@ class ExecutionSection:
             compare=self.compare,
             isolation=self.isolation,
             require_isolation=self.require_isolation,
+            watch=check_interrupted,
         )
 
 

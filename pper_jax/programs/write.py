@@ -17,7 +17,7 @@ from pper_jax.files import Partial, digest, finish_together, is_stream, open_par
 from pper_jax.programs.language_model import LanguageModel, encode_prompts, ends_of
 from pper_jax.programs.rows import sample_rows
 from pper_jax.tasks import Sample, Task
-from pper_jax.terminal import Progress
+from pper_jax.terminal import Progress, check_interrupted
 
 FILLED_IN = ("eos_ids", "pad_id", "stop_suffixes")  # of a method's options: by the model and the tasks
 
@@ -106,6 +106,7 @@ def write_samples(
         only=todo,
         names=[f"task {task.task_id}" for task in tasks],
         key=key,
+        watch=check_interrupted,
         reproducible=True,  # a run that was interrupted ends with the same bytes as one that was not
     )
     repeated = 0

@@ -173,3 +173,18 @@ def test_a_prompt_may_fill_the_context():
 def test_no_prompts_no_results():
     module, params = tiny_gpt2()
     assert list(decode_prompts(module, params, [], config=BEAM, batch_size=2)) == []
+
+
+def test_decoding_ends_between_two_calls_of_the_device_when_it_is_asked_to():
+    module, params = tiny_gpt2()
+    looks = []
+
+    def watch() -> None:
+        looks.append(None)
+        if len(looks) == 2:
+            raise KeyboardInterrupt
+
+    results = decode_prompts(module, params, RAGGED, config=BEAM, batch_size=1, watch=watch)
+    with pytest.raises(KeyboardInterrupt):
+        list(results)
+    assert len(looks) == 2
