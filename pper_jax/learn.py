@@ -17,7 +17,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from pper_jax import replay
 from pper_jax.sharding import batch_sharding, tree_shardings
-from pper_jax.train import Metrics, Objective, check_batch, cross_entropy, program_batch, train_step
+from pper_jax.train import Metrics, Objective, cross_entropy, program_batch, train_step
 from pper_jax.types import TrainBatch, TrainState
 
 TARGET_LOGPROBS = ("sampler_logprobs", "reference_logprobs")
@@ -42,11 +42,7 @@ def make_learn_step(
 
     The draw's key is ``fold_in(state.key, state.step)``, so that a resumed run draws what it would have drawn.
     A program whose new log-probability is not finite keeps the one that it had.
-
-    Raises:
-        UserError: the mesh or ``accumulate`` does not divide ``batch_size``.
     """
-    check_batch(batch_size, accumulate, mesh)
     replicated = NamedSharding(mesh, PartitionSpec())
     state_shardings = tree_shardings(state, mesh)
 

@@ -14,18 +14,23 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
+from pper_jax.errors import RunFailure, UserError
 from pper_jax.files import check_model_folder
 from pper_jax.loop.config import TrainSection
 from pper_jax.models import ModelConfig, build_model, save_model
+from pper_jax.ranges import check_number, check_seed
 from pper_jax.settings import dump_yaml
-from pper_jax.sharding import batch_sharding, make_mesh
+from pper_jax.sharding import batch_devices, batch_sharding, make_mesh
 from pper_jax.tasks.micro_python import pretraining_corpus
-from pper_jax.terminal import Progress
+from pper_jax.terminal import Progress, say
 from pper_jax.train import OptimizerConfig, init_train_state, make_optimizer, make_train_step, pack_examples
 from pper_jax.types import TrainBatch
 
 END_OF_TEXT = "<|endoftext|>"
+LEAST_VOCABULARY = 257  # every byte, and the end of text
+LOOK_EVERY = 50  # steps between two looks at the loss
 
 RECIPE = "pretrain.yaml"  # the configuration, kept with the model
 
@@ -38,6 +43,12 @@ class CorpusSection:
     bug_rate: float = 0.5
     vocab_size: int = 768
 
+    def __post_init__(self) -> None:
+        """Judge the numbers."""
+        check_number("examples", self.examples, whole=True, least=1, most=100_000_000)
+        check_number("bug_rate", self.bug_rate, least=0)
+        check_number("vocab_size", self.vocab_size, whole=True, least=LEAST_VOCABULARY, most=1_000_000)
+
 
 @dataclass(frozen=True)
 class ShapeSection:
@@ -47,6 +58,16 @@ class ShapeSection:
     num_layers: int = 4
     num_heads: int = 6
     max_positions: int = 256
+
+    def __post_init__(self) -> None:
+        """Judge the numbers."""
+        for name, most in (("hidden_size", 65_536), ("num_layers", 1_024), ("num_heads", 65_536)):
+            check_number(name, getattr(self, name), whole=True, least=1, most=most)
+        check_number("max_positions", self.max_positions, whole=True, least=2, most=1_000_000)
+        if self.hidden_size % self.num_heads:
+            raise UserError(
+                f"hidden_size is {self.hidden_size}; it must be a multiple of num_heads, which is {self.num_heads}"
+            )
 
 
 @dataclass(frozen=True)
@@ -59,6 +80,15 @@ class PretrainConfig:
     model: ShapeSection = field(default_factory=ShapeSection)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     train: TrainSection = field(default_factory=TrainSection)
+
+    def __post_init__(self) -> None:
+        """Judge the numbers; the sections have judged their own."""
+        check_seed("seed", self.seed)
+        if self.train.max_length > self.model.max_positions:
+            raise UserError(
+                f"train.max_length is {self.train.max_length}, beyond model.max_positions, which is "
+                f"{self.model.max_positions}; lower the one or raise the other"
+            )
 
 
 def train_tokenizer(texts: Iterator[str], vocab_size: int, max_length: int) -> Any:
@@ -95,7 +125,7 @@ def _encode(tokenizer: Any, texts: list[str]) -> list[list[int]]:
 
 
 def _batches(rows: TrainBatch, batch_size: int, seed: int) -> Iterator[TrainBatch]:
-    """Endless epochs over ``rows`` in an order that depends on ``seed`` and the epoch alone."""
+    """Endless epochs over ``rows``, at least a batch of them, in an order that depends on ``seed`` and epoch alone."""
     count = rows.tokens.shape[0]
     for epoch in itertools.count():
         order = np.random.default_rng([seed, epoch]).permutation(count)
@@ -107,30 +137,54 @@ def _batches(rows: TrainBatch, batch_size: int, seed: int) -> Iterator[TrainBatc
 def pretrain(config: PretrainConfig) -> Path:
     """Generate the corpus, train tokenizer and model, and write the HF folder ``config.out``.
 
-    Raises UserError, before any work, where that folder cannot be written or holds what would be lost.
+    Raises:
+        UserError: an ``out`` that cannot be written or holds what would be lost, a batch that the devices here do not
+            divide, a corpus of fewer rows than a batch; all but the last before any work.
+        RunFailure: the loss was not finite for many steps in a row; nothing is written.
     """
-    check_model_folder(config.out, (RECIPE,))
     began = time.monotonic()
+    check_model_folder(config.out, (RECIPE,))
+    mesh, batch = make_mesh(), config.train.batch_size
+    if batch % batch_devices(mesh):
+        raise UserError(f"train.batch_size is {batch}; it must be a multiple of the {batch_devices(mesh)} devices here")
+    tokenizer, rows = _corpus(config)
+    module, params = _fit(config, _shape(config.model, len(tokenizer)), rows, mesh)
+    out = save_model(config.out, module, params, tokenizer, texts={RECIPE: dump_yaml(config)})
+    say(f"wrote {out} after {(time.monotonic() - began) / 60:.1f} minutes")
+    return out
+
+
+def _corpus(config: PretrainConfig) -> tuple[Any, TrainBatch]:
+    """The tokenizer trained on the corpus, and the corpus packed into rows ``[rows, train.max_length]``."""
     with Progress("corpus", config.corpus.examples, unit="examples") as progress:
         pairs = []
         for pair in pretraining_corpus(config.corpus.examples, config.seed, config.corpus.bug_rate):
             pairs.append(pair)
             progress.update(1)
-    shape = config.model
     sample = (prompt + completion for prompt, completion in pairs[:20_000])
-    tokenizer = train_tokenizer(sample, config.corpus.vocab_size, shape.max_positions)
+    tokenizer = train_tokenizer(sample, config.corpus.vocab_size, config.model.max_positions)
     prompts, completions = (_encode(tokenizer, list(side)) for side in zip(*pairs, strict=True))
-    eos = tokenizer.eos_token_id
-    rows = pack_examples(((p, [*c, eos]) for p, c in zip(prompts, completions, strict=True)), config.train.max_length)
+    eos, longest = tokenizer.eos_token_id, config.train.max_length
+    rows = pack_examples(((p, [*c, eos]) for p, c in zip(prompts, completions, strict=True)), longest)
     lengths = np.array([len(p) + len(c) + 1 for p, c in zip(prompts, completions, strict=True)])
-    print(
+    dropped, count = int((lengths > longest).sum()), rows.tokens.shape[0]
+    say(
         f"{len(pairs)} examples, {lengths.mean():.0f} tokens each (99 % under {np.percentile(lengths, 99):.0f}, "
-        f"longest {lengths.max()}), packed into {rows.tokens.shape[0]} rows; vocabulary {len(tokenizer)}",
-        flush=True,
+        f"longest {lengths.max()}), packed into {count} rows; vocabulary {len(tokenizer)}"
+        + (f"; {dropped} longer than train.max_length={longest} are left out" if dropped else "")
     )
-    model_config = ModelConfig(
+    if count < config.train.batch_size:
+        raise UserError(
+            f"the corpus fills {count} rows of train.max_length={longest} tokens ({dropped} examples are longer), "
+            f"fewer than train.batch_size={config.train.batch_size}; raise corpus.examples or lower the batch size"
+        )
+    return tokenizer, rows
+
+
+def _shape(shape: ShapeSection, vocab_size: int) -> ModelConfig:
+    return ModelConfig(
         family="gpt2",
-        vocab_size=len(tokenizer),
+        vocab_size=vocab_size,
         hidden_size=shape.hidden_size,
         num_layers=shape.num_layers,
         num_heads=shape.num_heads,
@@ -141,16 +195,10 @@ def pretrain(config: PretrainConfig) -> Path:
         attention_bias=True,
         mlp_bias=True,
     )
-    module, params = _fit(config, model_config, rows)
-    out = Path(config.out)
-    save_model(out, module, params, tokenizer, texts={RECIPE: dump_yaml(config)})
-    print(f"wrote {out} after {(time.monotonic() - began) / 60:.1f} minutes", flush=True)
-    return out
 
 
-def _fit(config: PretrainConfig, model_config: ModelConfig, rows: TrainBatch) -> tuple[Any, Any]:
+def _fit(config: PretrainConfig, model_config: ModelConfig, rows: TrainBatch, mesh: Mesh) -> tuple[Any, Any]:
     module = build_model(model_config)
-    mesh = make_mesh()
     key = jax.random.key(config.seed)
     row = jax.tree.map(lambda leaf: leaf[:1], rows)
     length = row.tokens.shape[1]
@@ -160,12 +208,36 @@ def _fit(config: PretrainConfig, model_config: ModelConfig, rows: TrainBatch) ->
     state = init_train_state(params, optimizer, key, mesh)
     step = make_train_step(module, optimizer, state, mesh, accumulate=config.train.accumulate)
     batches = _batches(rows, config.train.batch_size, config.seed)
-    losses: list[jax.Array] = []
+    losses = Losses(config.train.stop_after_skipped)
     with Progress("pretrain", steps, unit="steps") as progress:
         for i in range(steps):
             state, metrics = step(state, jax.device_put(next(batches), batch_sharding(mesh)))
-            losses.append(metrics.loss)
-            if i % 50 == 49:  # one step late: never waits for the step that is running
-                progress.note(f"loss {float(np.mean(jax.device_get(losses[-51:-1]))):.4f}")
+            losses.pending.append((metrics.loss, metrics.skipped))
+            if i % LOOK_EVERY == LOOK_EVERY - 1:  # one step late: never waits for the step that is running
+                progress.note(f"loss {losses.look(keep=1):.4f}")
             progress.update(1)
+    losses.look()
     return module, jax.device_get(state.params)
+
+
+class Losses:
+    """Losses on the device that nobody has looked at; ``patience`` skipped steps in a row are too many."""
+
+    def __init__(self, patience: int) -> None:
+        self.patience, self.skipped = patience, 0
+        self.pending: list[tuple[jax.Array, jax.Array | bool]] = []
+
+    def look(self, keep: int = 0) -> float:
+        """The mean of all but the last ``keep`` that were not skipped; RunFailure after too many in a row that were."""
+        count = len(self.pending) - keep
+        ready, self.pending = self.pending[:count], self.pending[count:]
+        losses = []
+        for loss, skipped in jax.device_get(ready):
+            self.skipped = self.skipped + 1 if skipped else 0
+            if self.skipped >= self.patience:
+                raise RunFailure(
+                    f"the loss or its gradient was NaN or infinite in {self.skipped} steps in a row; no model is "
+                    "written. Lower optimizer.learning_rate"
+                )
+            losses += [] if skipped else [float(loss)]
+        return float(np.mean(losses)) if losses else float("nan")

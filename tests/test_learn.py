@@ -1,4 +1,5 @@
 from dataclasses import replace
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,7 @@ import pytest
 from pper_jax import replay
 from pper_jax.decode import pack_prompts, score
 from pper_jax.errors import UserError
-from pper_jax.learn import make_learn_step
+from pper_jax.learn import _as_batch, make_learn_step
 from pper_jax.loop.store import replay_items
 from pper_jax.models import GPT2, ModelConfig
 from pper_jax.sharding import make_mesh
@@ -112,7 +113,7 @@ def learned():
     state = init_train_state(jax.tree.map(jnp.array, params), optimizer, jax.random.key(3), mesh)
     step = make_learn_step(MODULE, optimizer, state, mesh, CONFIG, batch_size=16)
 
-    def run():
+    def run(params=params):
         fresh = init_train_state(jax.tree.map(jnp.array, params), optimizer, jax.random.key(3), mesh)
         return step(fresh, jax.tree.map(jnp.array, buffer))
 
@@ -128,6 +129,29 @@ def test_a_learn_step_trains_on_what_it_drew_and_writes_the_log_probs_back(learn
     assert buffer.times_drawn.sum() == 16
     np.testing.assert_allclose(buffer.items.logprob[0], of(params, PROMPTS[0], [11, 12, EOS]), rtol=1e-4)
     assert buffer.scored_at.tolist()[:2] == [0, 0]  # the parameters that measured them had made no step
+
+
+def test_a_log_prob_that_is_not_finite_is_not_written_back(learned):
+    params, run = learned
+    broken = jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), params)
+    state, buffer, metrics, _, _ = run(broken)
+    assert metrics.skipped
+    assert state.step == 1
+    assert buffer.items.logprob.tolist()[:2] == [-2.0, -2.0]
+    assert buffer.scored_at.tolist()[:2] == [-1, -1]
+    assert np.isfinite(replay.probabilities(buffer)).all()
+    assert buffer.times_drawn.sum() == 16
+
+
+def test_what_the_buffer_keeps_beside_a_program_reaches_the_objective():
+    rows = items((sample("a", [11, 12, EOS]), 1.0))
+    kept = {"sampler_logprobs": jnp.full((1, 12), -0.5), "advantage": jnp.array([2.0])}
+    named = ("tokens", "prompt_length", "length")
+    batch = _as_batch(SimpleNamespace(**{name: getattr(rows, name) for name in named}, extras=kept), jnp.ones(1))
+    assert batch.sampler_logprobs is kept["sampler_logprobs"]
+    assert batch.reference_logprobs is None
+    assert batch.extras == {"advantage": kept["advantage"]}
+    assert _as_batch(rows, jnp.ones(1)).sampler_logprobs is None
 
 
 def test_equal_states_draw_and_learn_the_same_bytes(learned):

@@ -18,6 +18,12 @@ def test_a_mesh_that_does_not_fit_is_one_sentence(sizes):
         make_mesh(*sizes)
 
 
+@pytest.mark.parametrize("size", [float("nan"), 2.0, "2", True, -2, None])
+def test_a_size_that_is_no_whole_number_is_one_sentence(size):
+    with pytest.raises(UserError, match=r"mesh\.fsdp is .*; it must be a whole number at least -1"):
+        make_mesh(-1, size, 1)
+
+
 def test_the_table_splits_weights_by_path():
     mesh = make_mesh(data=2, fsdp=2, tp=2)
     assert spec_for("params/layer_3/attention/query/kernel", (16, 4, 8), mesh) == PartitionSpec("fsdp", "tp", None)

@@ -28,18 +28,20 @@ def check_model_folder(path: str | Path, also: Collection[str] = ()) -> None:
     Raises:
         UserError: a file stands there, the folder cannot be made, or it holds what would be lost.
     """
-    target = target_of(path)
-    if not target.is_dir():
-        check_output(target)
+    if not os.path.isdir(path):  # Path.is_dir raises for names that the system cannot bear
+        check_output(path)
+        target = target_of(path)
         if target.exists():
             raise UserError(f"{path}: exists and is not a model folder; give another path")
+        check_output(target.with_name(f".{target.name}."))  # it is written beside
         return
+    target = target_of(path)
     present = _names(target)
     if present and "config.json" not in present:
         raise UserError(f"{path}: exists and is not a model folder; give another path")
     if others := sorted(present - NAMES - {*also}):
         raise UserError(f"{path}: holds {others[0]}, which would be lost; give another path, or move it away")
-    check_output(target.with_name(f".{target.name}"))  # it is written beside
+    check_output(target.with_name(f".{target.name}."))  # it is written beside
 
 
 @contextmanager

@@ -16,7 +16,6 @@ from flax import struct
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from pper_jax.errors import UserError
 from pper_jax.sharding import batch_devices, batch_sharding, tree_shardings
 from pper_jax.train.loss import loss_sum
 from pper_jax.train.objectives import Objective, cross_entropy
@@ -50,13 +49,6 @@ def init_train_state(params: Params, optimizer: optax.GradientTransformation, ke
     """State at step 0, placed on ``mesh`` by the rules of ``pper_jax.sharding`` (moments beside their weights)."""
     state = TrainState(step=jnp.zeros((), jnp.int32), params=params, opt_state=optimizer.init(params), key=key)
     return jax.device_put(state, tree_shardings(state, mesh))
-
-
-def check_batch(rows: int, accumulate: int, mesh: Mesh) -> None:
-    """Raise a UserError unless a batch of ``rows`` can be split over ``mesh`` and into ``accumulate`` micro-batches."""
-    for what, parts in (("the mesh's data * fsdp", batch_devices(mesh)), ("train.accumulate", accumulate)):
-        if rows % parts:
-            raise UserError(f"train.batch_size is {rows}; it must be a multiple of {what}, which is {parts}")
 
 
 def _micro_batches(batch: TrainBatch, accumulate: int, mesh: Mesh | None) -> tuple[TrainBatch, int]:

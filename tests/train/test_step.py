@@ -6,9 +6,16 @@ import numpy as np
 import optax
 import pytest
 
+from pper_jax.errors import UserError
 from pper_jax.models import GPT2, ModelConfig
-from pper_jax.sharding import make_mesh
-from pper_jax.train import OptimizerConfig, init_train_state, make_optimizer, make_train_step
+from pper_jax.sharding import batch_sharding, make_mesh
+from pper_jax.train import (
+    OptimizerConfig,
+    cross_entropy,
+    init_train_state,
+    make_optimizer,
+    make_train_step,
+)
 from pper_jax.train.optimizer import decay_mask, learning_rate_schedule
 from pper_jax.types import TrainBatch
 
@@ -19,6 +26,11 @@ MODULE = GPT2(CONFIG)
 def new_params():
     tokens = jnp.zeros((1, 4), jnp.int32)
     return MODULE.init(jax.random.key(0), tokens, tokens, jnp.ones((1, 4, 4), bool))["params"]
+
+
+MESHES = pytest.mark.parametrize(
+    "axes", [{"data": 8}, {"data": 1, "fsdp": 8}, {"data": 2, "fsdp": 2, "tp": 2}], ids=["data", "fsdp", "all"]
+)
 
 
 def new_batch(rows=8):
@@ -66,9 +78,7 @@ def test_the_loss_falls_and_every_parameter_moves(reference):
     assert state.step == 3
 
 
-@pytest.mark.parametrize(
-    "axes", [{"data": 8}, {"data": 1, "fsdp": 8}, {"data": 2, "fsdp": 2, "tp": 2}], ids=["data", "fsdp", "all"]
-)
+@MESHES
 def test_eight_devices_give_what_one_gives(reference, axes):
     state, losses, metrics = steps(3, devices=8, **axes)
     expected, expected_losses, expected_metrics = reference
@@ -93,6 +103,106 @@ def test_micro_batches_give_the_same_step(reference):
     assert_same_params(state.params, expected.params)
 
 
+@MESHES
+def test_micro_batches_on_a_mesh_give_the_same_step_with_rows_in_order(axes):
+    def descend(accumulate, devices, **axes):  # plain descent: Adam would scale the rounding noise of small gradients
+        mesh, optimizer = make_mesh(**axes, devices=jax.devices()[:devices]), optax.sgd(0.1)
+        state = init_train_state(new_params(), optimizer, jax.random.key(1), mesh)
+        return make_train_step(MODULE, optimizer, state, mesh, accumulate=accumulate)(state, new_batch(32))
+
+    (state, metrics), (expected, expected_metrics) = descend(4, 8, **axes), descend(1, 1)
+    np.testing.assert_allclose(metrics.loss, expected_metrics.loss, rtol=1e-5)
+    np.testing.assert_allclose(metrics.row_logprob, expected_metrics.row_logprob, rtol=1e-5)
+    assert_same_params(state.params, expected.params)
+
+
+def flops_of_a_device(accumulate, devices, **axes):
+    """By XLA's own count, in which the body of the loop over micro-batches stands once."""
+    module = GPT2(ModelConfig("gpt2", 128, 32, 1, 4, 4, 8, 128, 64, attention_bias=True, mlp_bias=True))
+    mesh = make_mesh(**axes, devices=jax.devices()[:devices])
+    tokens = jnp.zeros((64, 64), jnp.int32)
+    params = module.init(jax.random.key(0), tokens[:1], tokens[:1], jnp.ones((1, 64, 64), bool))["params"]
+    optimizer = make_optimizer(OptimizerConfig(), 10)
+    state = init_train_state(params, optimizer, jax.random.key(1), mesh)
+    batch = TrainBatch(tokens, tokens + 1, tokens == 0, jnp.ones(64))
+    step = make_train_step(module, optimizer, state, mesh, accumulate=accumulate)
+    return step.lower(state, jax.device_put(batch, batch_sharding(mesh))).compile().cost_analysis()["flops"]
+
+
+@pytest.fixture(scope="module")
+def flops_alone():
+    return flops_of_a_device(4, 1)
+
+
+@MESHES
+def test_micro_batches_keep_the_division_over_the_mesh(flops_alone, axes):
+    assert flops_alone / 8 <= flops_of_a_device(4, 8, **axes) <= 1.15 * flops_alone / 8
+
+
+def infinite_loss(logprobs, batch):
+    total, count, programs = cross_entropy(logprobs, batch)
+    return total + jnp.inf * logprobs.sum(), count, programs
+
+
+def finite_loss_without_a_gradient(logprobs, batch):
+    total, count, programs = cross_entropy(logprobs, batch)
+    return total + jnp.sqrt(0 * logprobs.sum()), count, programs
+
+
+SMALL = GPT2(ModelConfig("gpt2", 32, 8, 1, 1, 1, 8, 16, 32, attention_bias=True, mlp_bias=True))
+
+
+def small(rate=1e-2, **options):
+    """A fresh state of a small model, and its step."""
+    mesh = make_mesh(devices=jax.devices()[:1])
+    tokens = jnp.zeros((1, 4), jnp.int32)
+    params = SMALL.init(jax.random.key(0), tokens, tokens, jnp.ones((1, 4, 4), bool))["params"]
+    optimizer = make_optimizer(OptimizerConfig(learning_rate=rate, warmup_steps=3), 10)
+    state = init_train_state(params, optimizer, jax.random.key(1), mesh)
+    return state, make_train_step(SMALL, optimizer, state, mesh, **options)
+
+
+@pytest.fixture(scope="module")
+def good_step():
+    return small()[1]
+
+
+def assert_same_bytes(got, want):
+    same = jax.tree.map(lambda a, b: np.asarray(a).tobytes() == np.asarray(b).tobytes(), got, want)
+    assert all(jax.tree.leaves(same)), same
+
+
+@pytest.mark.parametrize(
+    ("objective", "rate", "accumulate"),
+    [
+        (infinite_loss, 1e-2, 1),
+        (finite_loss_without_a_gradient, 1e-2, 4),
+        (cross_entropy, 1e30, 1),  # the gradient is finite, what is made of it is not
+    ],
+)
+def test_a_step_that_is_not_finite_moves_nothing_but_the_counter(good_step, objective, rate, accumulate):
+    state, metrics = good_step(small()[0], new_batch())  # moments that are not 0
+    assert not metrics.skipped
+    before = jax.device_get((state.params, state.opt_state))
+    state, metrics = small(rate, objective=objective, accumulate=accumulate)[1](state, new_batch())
+    assert metrics.skipped
+    assert state.step == 2
+    assert_same_bytes((state.params, state.opt_state), before)
+
+
+def test_one_bad_row_costs_its_step_and_no_other(good_step):
+    batch = new_batch()
+    bad = np.where(np.arange(8) == 3, np.nan, batch.weight).astype(np.float32)
+    outcomes = []
+    for weights in ([batch.weight, batch.weight], [batch.weight, bad, batch.weight]):
+        state, _ = small()
+        for weight in weights:
+            state, _ = good_step(state, batch.replace(weight=weight))
+        assert state.step == len(weights)
+        outcomes.append((state.params, state.opt_state))
+    assert_same_bytes(*outcomes)
+
+
 def test_the_same_seed_gives_the_same_bytes(reference):
     again, _, _ = steps(3)
     same = jax.tree.map(lambda a, b: bool((np.asarray(a) == np.asarray(b)).all()), again.params, reference[0].params)
@@ -105,6 +215,31 @@ def test_warm_up_then_constant_or_decay():
     assert [float(constant(i)) for i in (0, 3, 4, 99)] == pytest.approx([0.25, 0.8125, 1.0, 1.0])
     cosine = learning_rate_schedule(OptimizerConfig(learning_rate=1.0, warmup_steps=4, schedule="cosine"), 100)
     assert float(cosine(100)) == pytest.approx(0.1)
+
+
+def test_a_horizon_that_is_given_does_not_move_when_the_run_is_extended():
+    def rate(total_steps, **options):
+        optimizer = make_optimizer(OptimizerConfig(schedule="linear", warmup_steps=0, **options), total_steps)
+        params = {"bias": jnp.ones(1)}
+        state = optimizer.init(params)
+        for _ in range(5):
+            updates, state = optimizer.update({"bias": jnp.ones(1)}, state, params)
+        return float(updates["bias"][0])
+
+    assert rate(10) != rate(20)
+    assert rate(10) == rate(10, horizon_steps=10) == rate(20, horizon_steps=10)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [(name, value) for name in ("learning_rate", "clip_norm") for value in (0.0, -1.0, float("nan"), float("inf"))]
+    + [(name, value) for name in ("b1", "b2") for value in (1.0, -0.1, float("nan"), True)]
+    + [("weight_decay", -1.0), ("weight_decay", float("nan")), ("warmup_steps", 1.5), ("warmup_steps", -1)]
+    + [("horizon_steps", -1), ("horizon_steps", 2.0), ("schedule", "sine"), ("learning_rate", "1")],
+)
+def test_options_of_the_optimizer_judge_themselves(name, value):
+    with pytest.raises(UserError, match=rf"^{name} is"):
+        OptimizerConfig(**{name: value})
 
 
 def test_only_matrices_decay():
