@@ -43,7 +43,7 @@ def test_the_table_figures_warnings_and_plots_of_a_run(run, capsys):
     assert [line.split()[:2] for line in lines[1:3]] == [["1", "0"], ["2", "1"]]
     assert lines[3].startswith("3 programs of 3 tasks")
     (after,) = (line for line in lines if line.startswith("after round 1: 3 programs; effective sample size"))
-    assert "programs that pass no test get 100 % of the draws" in after
+    assert "programs that pass no test (100 % of them) get 100 % of the draws" in after
     assert [line for line in lines if line.startswith("warning: 100 % of the draws go to programs that pass no test")]
     bars = lines[lines.index("pass rate of the stored programs:") + 1 :]
     assert [bar.split() for bar in bars] == [["0.00", "-", "0.10", "3", "#" * 40]]
@@ -62,3 +62,14 @@ def test_a_program_never_drawn_and_a_folder_without_a_buffer_are_said(run, capsy
     assert "no draw of program 0" in capsys.readouterr().err
     assert main(["replay", "inspect", str(run / "draws")]) == 2
     assert "holds no replay buffer" in capsys.readouterr().err
+
+
+def test_a_buffer_without_its_figures_shows_its_table_and_figures_of_earlier_runs_serve(run, capsys):
+    figures = json.loads((run / "metrics.jsonl").read_text())
+    del figures["zero_pass_programs"]
+    (run / "metrics.jsonl").write_text(json.dumps(figures) + "\n")
+    assert main(["replay", "inspect", str(run)]) == 0
+    assert "programs that pass no test get 100 % of the draws" in capsys.readouterr().out
+    (run / "metrics.jsonl").unlink()
+    assert main(["replay", "inspect", str(run)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("3 programs of 3 tasks")

@@ -29,9 +29,13 @@ def inspect_replay(path: Path, *, limit: int = 20, program: int | None = None) -
         raise UserError(f"{path} holds no replay buffer; give the folder of a run that has finished a round")
     if program is not None:
         return _draws_of(folder, program)
-    metrics = read_jsonl(folder.metrics, torn_ok=True)
-    figures = [row for row in metrics if row.get("event") == "replay"][-1]
-    lines = [replay.as_text(read_jsonl(folder.buffer), limit), "", *_figures(figures)]
+    metrics = read_jsonl(folder.metrics, torn_ok=True) if folder.metrics.exists() else []
+    lines = [replay.as_text(read_jsonl(folder.buffer), limit)]
+    described = [row for row in metrics if isinstance(row, dict) and row.get("event") == "replay"]
+    if not described:  # stopped between the buffer and its figures
+        return lines[0]
+    figures = described[-1]
+    lines += ["", *_figures(figures)]
     for title, name in (("P2Value", "p2value_hist"), ("pass rate", "pass_rate_hist")):
         lines += ["", f"{title} of the stored programs:", *_bars(figures[name])]
     return "\n".join(lines)
@@ -40,10 +44,15 @@ def inspect_replay(path: Path, *, limit: int = 20, program: int | None = None) -
 def _figures(row: dict[str, Any]) -> list[str]:
     lines = [
         f"after round {row['round']}: {row['size']} programs; effective sample size "
-        f"{100 * row['effective_sample_size']:.0f} % of them; programs that pass no test get "
+        f"{100 * row['effective_sample_size']:.0f} % of them; programs that pass no test{_of_programs(row)} get "
         f"{100 * row['zero_pass_share']:.0f} % of the draws, the task drawn most {100 * row['task_share']:.0f} %"
     ]
     return lines + [f"warning: {warning}" for warning in row["warnings"]]
+
+
+def _of_programs(row: dict[str, Any]) -> str:
+    share = row.get("zero_pass_programs")  # which earlier runs did not note
+    return "" if share is None else f" ({100 * share:.0f} % of them)"
 
 
 def _bars(histogram: dict[str, Sequence[float]]) -> list[str]:

@@ -40,8 +40,14 @@ class ShardedTree:
 
     @property
     def priorities(self) -> jax.Array:
-        """The leaves, ``[capacity]`` float32."""
-        return self.subtrees.priorities.reshape(-1)[: self.capacity]
+        """The leaves, ``[capacity]`` float32, the same on every device."""
+
+        def whole(subtrees: SumTree) -> jax.Array:  # gathered first: under explicit axes no split one can be reshaped
+            return lax.all_gather(subtrees.priorities, self.axis, tiled=True)
+
+        split, out = PartitionSpec(self.axis), PartitionSpec()
+        run = jax.shard_map(whole, mesh=self.mesh, in_specs=(split,), out_specs=out, check_vma=False)
+        return run(self.subtrees).reshape(-1)[: self.capacity]
 
 
 def build(priorities: jax.Array, mesh: Mesh, *, axis: str = "data", arity: int | None = None) -> ShardedTree:

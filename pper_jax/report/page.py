@@ -304,7 +304,7 @@ def _program(place: int, row: Row) -> str:
 def _health(run: RunData) -> str:
     about = (
         "Effective sample size: how many equally likely programs would give draws as varied as these, as a share of "
-        "the buffer. Zero-pass share: programs in the buffer that pass no test at all."
+        "the buffer. Zero-pass share: the share of draws that go to programs that pass no test at all."
     )
     shown = [
         plots.replay_health(run, "effective_sample_size", "Effective sample size", words.SAMPLE_SIZE_LIMIT),

@@ -150,7 +150,7 @@ def _replay_warnings(row: dict[str, object]) -> list[str]:
     lines = []
     if zero is not None and zero > ZERO_PASS_LIMIT:
         lines.append(
-            f"{percent(zero, 0)} of the programs in the buffer pass no test, so P2Value can tell little apart."
+            f"{percent(zero, 0)} of the draws go to programs that pass no test, so P2Value can tell little apart."
         )
     if size is not None and size < SAMPLE_SIZE_LIMIT:
         lines.append(f"draws come from few programs: the effective sample size is {percent(size)} of the buffer.")

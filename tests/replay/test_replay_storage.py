@@ -60,14 +60,14 @@ def test_a_copy_takes_the_place_of_what_it_copies_and_the_oldest_makes_room(roun
 
 
 @given(batches, st.sampled_from([0, 1, 2]), st.sampled_from(["oldest", "lowest"]))
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=40, deadline=None, derandomize=True)
 def test_each_program_makes_room_in_its_turn_however_they_are_batched(rounds, cap, evict):
     """The model stores one after the other: of its own task where that is at its cap, then of all, the least goes.
 
     With alpha 0 the P2Value is the pass rate; of equal ones the older is the lower.
     """
     config, model = replace(PLAIN, evict=evict, task_cap=cap, alpha=0.0), []
-    state, whole = empty(config), empty(replace(config, capacity=CAPACITY))
+    state = empty(config)
     for number, rows in enumerate(rounds):
         state = replay.add(state, batch_of(rows, BATCH * number), config)
         for place, (task, _, rate) in enumerate(rows):
@@ -77,12 +77,10 @@ def test_each_program_makes_room_in_its_turn_however_they_are_batched(rounds, ca
                 model.remove(min(own))
             if len(model) > CAPACITY:
                 model.remove(min(model))
-    held = np.asarray(state.items.program_id)[np.asarray(state.filled)]
-    assert sorted(held.tolist()) == sorted(program for _, program, _ in model)
-    whole = replay.add(whole, batch_of([row for rows in rounds for row in rows], 0), config)
-    numbers = [BATCH * number + place for number, rows in enumerate(rounds) for place in range(len(rows))]
-    at_once = np.asarray(whole.items.program_id)[np.asarray(whole.filled)]
-    assert sorted(numbers[program] for program in at_once) == sorted(held.tolist())
+    at_once = replay.pad_items(batch_of([row for rows in rounds for row in rows], 0), 5 * BATCH)
+    for each in (state, replay.add(empty(config), at_once, config)):
+        held = np.asarray(each.items.program_id)[np.asarray(each.filled)]
+        assert sorted(held.tolist()) == sorted(program for _, program, _ in model)
     np.testing.assert_array_equal(np.asarray(replay.probabilities(state)) > 0, state.filled)
 
 
@@ -251,9 +249,8 @@ def test_the_table_says_what_a_program_is_worth_where_that_is_not_its_p2value():
 def test_shares_of_draws_and_of_programs_are_told_apart():
     figures = told(pass_rate=[0.0] * 5 + [1.0] * 15, task_index=np.arange(20), config={"omega": 1.0, "alpha": 0.0})
     assert figures["zero_pass_programs"] == pytest.approx(0.25)
-    assert figures["zero_pass_share"] == pytest.approx(
-        sum(1 / r for r in range(16, 21)) / sum(1 / r for r in range(1, 21))
-    )
+    draws = 1 / np.arange(1, 21)
+    assert figures["zero_pass_share"] == pytest.approx(draws[15:].sum() / draws.sum())
 
 
 # ---------------------------------------------------------------- rows of any shape
@@ -264,9 +261,8 @@ def test_a_buffer_is_shaped_after_its_example_and_keeps_extra_columns_with_their
         tokens = first + np.arange(count, dtype=np.float32)[:, None] + np.zeros(WIDTH, np.float32)
         return {"sampler_logprobs": -tokens, "reference": {"seen": np.arange(first, first + count, dtype=np.int32)}}
 
-    example = replay.example_row(
-        WIDTH, {"sampler_logprobs": np.zeros(WIDTH, np.float32), "reference": {"seen": np.int32(0)}}
-    )
+    columns = {"sampler_logprobs": np.zeros(WIDTH, np.float32), "reference": {"seen": np.int32(0)}}
+    example = replay.example_row(WIDTH, columns)
     for config in (PLAIN, replace(DEDUP, evict="lowest", task_cap=3)):
         state = replay.init(config, example)
         for first in (0, 4):
@@ -277,7 +273,7 @@ def test_a_buffer_is_shaped_after_its_example_and_keeps_extra_columns_with_their
             np.testing.assert_array_equal(rows.extras["sampler_logprobs"], -np.tile(rows.program_id[:, None], WIDTH))
         saved = jax.device_get(replay.to_checkpoint(state))
         jax.tree.map(np.testing.assert_array_equal, replay.from_checkpoint(saved), state)
-        with pytest.raises(ValueError, match=r"items have the extra columns none, the buffer \{"):
+        with pytest.raises(ValueError, match="items have the extra columns none, the buffer"):
             replay.add(state, items(4), config)
 
 

@@ -86,6 +86,15 @@ def test_a_draw_takes_two_collectives_of_few_bytes_and_an_update_none():
     assert not [word for word in (" all-", "collective-", "reduce-scatter") if word in text]
 
 
+def test_the_default_axes_of_a_jax_mesh_serve_as_well():
+    mesh = jax.make_mesh((4,), ("data",), devices=jax.devices()[:4])  # explicit ones, since jax 0.9
+    tree = update(sharded.build(jnp.asarray(LEAVES), mesh, arity=4), jnp.array([3, 299]), jnp.array([7.0, 9.0]))
+    one = one_update(sum_tree.build(LEAVES, 4), jnp.array([3, 299]), jnp.array([7.0, 9.0]))
+    np.testing.assert_array_equal(tree.priorities, one.priorities)
+    np.testing.assert_array_equal(jax.jit(lambda tree: tree.priorities)(tree), one.priorities)
+    np.testing.assert_array_equal(sample(tree, jax.random.key(0), n=BATCH), one_sample(one, jax.random.key(0), n=BATCH))
+
+
 def test_devices_that_no_level_can_be_shared_by_are_refused():
     with pytest.raises(UserError, match="cannot be split over the 3 devices"):
         sharded.build(jnp.asarray(LEAVES), mesh_of(3), arity=4)

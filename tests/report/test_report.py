@@ -254,7 +254,7 @@ def test_warnings_from_the_numbers_and_from_the_run(run: Path) -> None:
     ]
     report_runs.jsonl(run / "metrics.jsonl", rows)
     text = read(write_report([run])).text["health"]
-    assert "Round 1: 61 % of the programs in the buffer pass no test" in text
+    assert "Round 1: 61 % of the draws go to programs that pass no test" in text
     assert "the effective sample size is 1.5 % of the buffer" in text
     assert "Round 2: the loop's own words" in text
     assert "90 %" not in text.split("Warnings:")[1]
