@@ -34,6 +34,7 @@ def test_bounds_are_said(bounds, right, wrong, words):
 
 def test_seeds_are_what_jax_tells_apart():
     import jax
+
     for seed in (0, 1, 2**32 - 1):
         check_seed("seed", seed)
     for seed in (-1, 2**32, 2**64, 1.0, True):
