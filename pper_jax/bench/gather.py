@@ -49,7 +49,7 @@ def _search(
 ) -> tuple[jax.Array, jax.Array]:
     rows, slots = prompts.tokens.shape
     flat = jax.tree.map(lambda x: jnp.repeat(x, k, axis=0), prompts)
-    cache = init_cache(module.config, rows * k, slots + limit)
+    cache = init_cache(module.config, rows * k, slots + limit, module.compute.dtype)
     at = jnp.arange(slots + limit)
 
     def call(tokens: jax.Array, positions: jax.Array, mask: jax.Array, cache: Any, write_at: Any) -> Any:

@@ -110,7 +110,7 @@ class KernelsRunner(PperRunner):
 
         super().prepare(job)
         kernels = f"pallas_{jax.default_backend()}"
-        self.module = self.module.clone(config=replace(self.module.config, kernels=kernels))
+        self.module = self.module.clone(compute=replace(self.module.compute, kernels=kernels))
 
 
 class GatherRunner(PperRunner):

@@ -14,10 +14,9 @@ from pper_jax.models.masks import causal_mask
 from pper_jax.types import KVCache, LayerCache, Params, Prompts
 
 
-def init_cache(config: Any, batch: int, slots: int, dtype: Any = None) -> KVCache:
-    """Zeros, ``[batch, slots, num_kv_heads, head_dim]`` keys and values a layer; ``dtype`` defaults to the config's."""
+def init_cache(config: Any, batch: int, slots: int, dtype: Any = jnp.float32) -> KVCache:
+    """Zeros, ``[batch, slots, num_kv_heads, head_dim]`` keys and values of ``dtype`` a layer."""
     shape = (batch, slots, config.num_kv_heads, config.head_dim)
-    dtype = config.dtype if dtype is None else dtype
     return tuple(
         LayerCache(key=jnp.zeros(shape, dtype), value=jnp.zeros(shape, dtype)) for _ in range(config.num_layers)
     )
@@ -39,7 +38,7 @@ def prefill(module: nn.Module, params: Params, prompts: Prompts) -> tuple[jax.Ar
         tokens,
         positions,
         causal_mask(length),
-        cache=init_cache(module.config, batch, length),
+        cache=init_cache(module.config, batch, length, module.compute.dtype),
         write_at=0,
         method="hidden",
     )

@@ -84,8 +84,8 @@ def decode_prompts(
     check_number("batch_size", batch_size, least=1, whole=True)
     if mesh is not None and batch_size % mesh.shape["data"]:
         raise UserError(f"batch_size {batch_size} must be a multiple of the mesh's data axis ({mesh.shape['data']}).")
-    if mesh is not None and module.config.kernels not in (None, "reference"):
-        raise UserError(f"kernels {module.config.kernels!r} run on one device; leave them or the mesh out.")
+    if mesh is not None and module.compute.kernels not in (None, "reference"):
+        raise UserError(f"kernels {module.compute.kernels!r} run on one device; leave them or the mesh out.")
     if config.needs_key and key is None:
         raise UserError("this method draws at random and needs a key; pass key=jax.random.key(seed).")
     config.check(module.config)
@@ -109,7 +109,7 @@ def decode_prompts(
             except jax.errors.JaxRuntimeError as err:
                 if "RESOURCE_EXHAUSTED" not in str(err):
                     raise
-                raise UserError(_out_of_memory(module.config, config, batch_size, bucket)) from err
+                raise UserError(_out_of_memory(module, config, batch_size, bucket)) from err
 
     return results()
 
@@ -163,24 +163,25 @@ def lay_out(module: nn.Module, params: Params, mesh: Mesh | None = None) -> tupl
     """
     if jax.default_backend() != "cpu" or mesh is not None:
         return module, params
-    if not isinstance(module, CausalLM) or module.config.column_blocks > 1:
+    if not isinstance(module, CausalLM) or module.compute.column_blocks > 1:
         return module, params
     model, weights = decode_layout(module, jax.tree.map(np.asarray, params))  # on the host: nothing to compile
     return model, jax.device_put(jax.tree.map(np.ascontiguousarray, weights))
 
 
-def cache_bytes(config: Any, rows: int, width: int, prompt_slots: int, steps: int) -> int:
+def cache_bytes(config: Any, rows: int, width: int, prompt_slots: int, steps: int, dtype: Any = jnp.float32) -> int:
     """Bytes of a batch's keys and values: each prompt once, and ``steps`` slots for each of ``width`` beams."""
-    each = 2 * config.num_layers * config.num_kv_heads * config.head_dim * jnp.dtype(config.dtype).itemsize
+    each = 2 * config.num_layers * config.num_kv_heads * config.head_dim * jnp.dtype(dtype).itemsize
     return rows * (prompt_slots + width * steps) * each
 
 
-def _out_of_memory(model: Any, config: Any, rows: int, bucket: int) -> str:
-    need = partial(cache_bytes, model, width=config.width, prompt_slots=bucket, steps=rooms(config.max_new_tokens)[-1])
+def _out_of_memory(module: Any, config: Any, rows: int, bucket: int) -> str:
+    slots = {"prompt_slots": bucket, "steps": rooms(config.max_new_tokens)[-1]}
+    need = partial(cache_bytes, module.config, width=config.width, dtype=module.compute.dtype, **slots)
     stats: Mapping[str, int] = jax.devices()[0].memory_stats() or {}
     free = stats.get("bytes_limit", 0) - stats.get("bytes_in_use", 0)
     # logits in float32 and their copies come on top of the cache
-    each = need(rows=1) + 3 * 4 * config.width * model.vocab_size
+    each = need(rows=1) + 3 * 4 * config.width * module.config.vocab_size
     fits = max(1, min(rows // 2, free // each if free > 0 else rows))
     return (
         f"The device has too little memory to decode {rows} prompts of up to {bucket} tokens at once (the cache alone "

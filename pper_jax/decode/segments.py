@@ -167,7 +167,7 @@ def _step(module: nn.Module, params: Params, batch: Batch, method: Method) -> Ba
 
 def _outlook(module: nn.Module, params: Params, hidden: jax.Array) -> Outlook:
     unembed: Callable[..., Any] = partial(module.apply, {"params": params}, method="unembed")
-    fused = module.config.kernels not in (None, "reference")
+    fused = module.compute.kernels not in (None, "reference")
     top: Callable[..., Any] | None = partial(module.apply, {"params": params}, method="top") if fused else None
     return Outlook(hidden, unembed, module.config.vocab_size, top)
 

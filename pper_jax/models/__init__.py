@@ -2,16 +2,17 @@
 
 from pper_jax.models.causal_lm import CausalLM
 from pper_jax.models.checkpoints import describe, load_model, save_model
+from pper_jax.models.config import Compute, ModelConfig, RopeScaling
 from pper_jax.models.download import get_model, list_models, resolve_model
 from pper_jax.models.ends import read_ends
 from pper_jax.models.families import GPT2, MODEL_FAMILIES, Family, Llama, build_model
-from pper_jax.models.layers import ModelConfig, RopeScaling
 from pper_jax.models.layout import decode_layout
 
 __all__ = [
     "GPT2",
     "MODEL_FAMILIES",
     "CausalLM",
+    "Compute",
     "Family",
     "Llama",
     "ModelConfig",

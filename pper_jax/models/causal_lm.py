@@ -11,11 +11,16 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
-from pper_jax.models.layers import Int8Dense, ModelConfig, Seen
+from pper_jax.models.config import Compute, ModelConfig
+from pper_jax.models.layers import Int8Dense, Seen
 from pper_jax.types import KVCache
 from pper_kernels.project_topk import project_top_log_probs, top_log_probs
 
 _float32_dot = partial(lax.dot_general, preferred_element_type=jnp.float32)
+
+
+def _within(logits: jax.Array, tokens: int) -> jax.Array:
+    return jnp.arange(logits.shape[-1]) < tokens
 
 
 class CausalLM(nn.Module):
@@ -33,6 +38,7 @@ class CausalLM(nn.Module):
     """
 
     config: ModelConfig
+    compute: Compute = Compute()
 
     block: ClassVar[type[nn.Module]]
     norm: ClassVar[Callable[..., nn.Module]]
@@ -40,18 +46,25 @@ class CausalLM(nn.Module):
 
     def setup(self) -> None:
         """Declare the sub-modules; names are the parameter paths that checkpoints and sharding rules use."""
-        cfg = self.config
+        cfg, compute = self.config, self.compute
         normal = nn.initializers.normal(0.02)
-        embed = partial(nn.Embed, features=cfg.hidden_size, embedding_init=normal, dtype=cfg.dtype)
+        embed = partial(nn.Embed, features=cfg.hidden_size, embedding_init=normal, dtype=compute.dtype)
         self.token_embedding = embed(cfg.vocab_size)
         if self.learned_positions:
             self.position_embedding = embed(cfg.max_positions)
-        self.layers = [self.block(cfg, name=f"layer_{i}") for i in range(cfg.num_layers)]
+        self.layers = [self.block(cfg, compute, name=f"layer_{i}") for i in range(cfg.num_layers)]
         self.final_norm = self.norm(cfg)
-        if cfg.quantized:
-            self.lm_head: nn.Module = Int8Dense((cfg.vocab_size,), 1, False, cfg.dtype, jnp.float32)
-        elif not cfg.tie_embeddings:
-            self.lm_head = nn.Dense(cfg.head_columns, use_bias=False, dtype=cfg.dtype, dot_general=_float32_dot)
+        if compute.quantized:
+            self.lm_head: nn.Module = Int8Dense((cfg.vocab_size,), 1, False, compute.dtype, jnp.float32)
+        elif not self.tied:
+            self.lm_head = nn.Dense(
+                compute.head_columns(cfg.vocab_size), use_bias=False, dtype=compute.dtype, dot_general=_float32_dot
+            )
+
+    @property
+    def tied(self) -> bool:
+        """Whether logits are products with the token embedding; the layouts for decoding have a matrix of their own."""
+        return self.config.tie_embeddings and not self.compute.own_head
 
     def hidden(
         self,
@@ -69,32 +82,31 @@ class CausalLM(nn.Module):
         for i, layer in enumerate(self.layers):
             x, layer_cache = layer(x, positions, mask, None if cache is None else cache[i], write_at)
             extended.append(layer_cache)
-        return self.final_norm(x).astype(self.config.dtype), None if cache is None else tuple(extended)
+        return self.final_norm(x).astype(self.compute.dtype), None if cache is None else tuple(extended)
 
     def unembed(self, hidden: jax.Array) -> jax.Array:
         """Logits ``[..., V]`` of hidden states ``[..., M]``, summed in float32 whatever the compute type.
 
-        ``V`` is ``config.head_columns``: what goes beyond the vocabulary is ``-inf``.
+        ``V`` is ``compute.head_columns``: what goes beyond the vocabulary is ``-inf``.
         """
-        if not self.config.tie_embeddings:
-            logits = self.lm_head(hidden)
-            exists = jnp.arange(self.config.head_columns) < self.config.vocab_size
-            return logits if self.config.head_columns == self.config.vocab_size else jnp.where(exists, logits, -jnp.inf)
-        embedding = self.token_embedding.embedding.astype(self.config.dtype)
+        if not self.tied:
+            logits, tokens = self.lm_head(hidden), self.config.vocab_size
+            return logits if logits.shape[-1] == tokens else jnp.where(_within(logits, tokens), logits, -jnp.inf)
+        embedding = self.token_embedding.embedding.astype(self.compute.dtype)
         return jnp.einsum("...m,vm->...v", hidden, embedding, preferred_element_type=jnp.float32)
 
     def top(self, hidden: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
-        """The ``count`` best tokens of hidden states ``[..., M]`` through ``config.kernels``, best first.
+        """The ``count`` best tokens of hidden states ``[..., M]`` through ``compute.kernels``, best first.
 
         Returns ``(log-probability [..., count] float32, token [..., count] int32)``; logits are never held whole, but
         for int8 weights, which the kernels of the projection do not read.
         """
-        if self.config.quantized:
+        if self.compute.quantized:
             return top_log_probs(self.unembed(hidden), count)
-        tied, tokens = self.config.tie_embeddings, self.config.vocab_size  # a layout may have added columns
+        tied, tokens = self.tied, self.config.vocab_size  # a layout may have added columns
         table = self.token_embedding.embedding if tied else self.lm_head.variables["params"]["kernel"][:, :tokens]
         rows = hidden.reshape(-1, hidden.shape[-1])
-        found = project_top_log_probs(rows, table, count, transposed=tied, implementation=self.config.kernels)
+        found = project_top_log_probs(rows, table, count, transposed=tied, implementation=self.compute.kernels)
         logprob, token = (x.reshape(*hidden.shape[:-1], -1) for x in found)
         return logprob, token
 

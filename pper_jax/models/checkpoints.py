@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,8 @@ from pper_jax.errors import UserError
 from pper_jax.files import fresh_folder, write_atomic
 from pper_jax.models import gguf, hf
 from pper_jax.models.causal_lm import CausalLM
+from pper_jax.models.config import Compute, ModelConfig
 from pper_jax.models.families import build_model
-from pper_jax.models.layers import ModelConfig
 from pper_jax.models.stated import same_layers
 from pper_jax.models.weights import assemble, parameter_shapes
 from pper_jax.types import Params
@@ -28,7 +27,7 @@ def load_model(path: str | Path, *, dtype: Any = None, mesh: Any = None) -> tupl
 
     Args:
         path: folder with ``config.json``, safetensors and a tokenizer, or a ``.gguf`` file.
-        dtype: compute type (``"bfloat16"``, ``jnp.float32``, ...), ``config.dtype`` of the module; float32 by default.
+        dtype: compute type (``"bfloat16"``, ``jnp.float32``, ...), ``compute.dtype`` of the module; float32 by default.
         mesh: where given, parameters are placed on it by the rules of ``pper_jax.sharding``.
 
     Returns:
@@ -50,26 +49,14 @@ def load_model(path: str | Path, *, dtype: Any = None, mesh: Any = None) -> tupl
         tokenizer = gguf.read_tokenizer(model)
     if not 0 < len(tokenizer) <= config.vocab_size:  # a token without an embedding would give NaN
         raise UserError(f"{path}: its tokenizer has {len(tokenizer)} tokens, its model embeds {config.vocab_size}.")
-    if dtype is not None:
-        config = replace(config, dtype=_compute_type(dtype))
+    compute = Compute() if dtype is None else Compute(dtype=dtype)
     if mesh is None:
         params = jax.tree.map(jnp.array, tree)
     else:
         from pper_jax.sharding import shard_params
 
         params = shard_params(tree, mesh)
-    return build_model(config), params, tokenizer
-
-
-def _compute_type(dtype: Any) -> Any:
-    """``jnp.float32``, ``jnp.bfloat16`` or ``jnp.float16``, from any spelling, so that equal configs compare equal."""
-    try:
-        name = jnp.dtype(dtype).name
-    except TypeError:
-        name = str(dtype)
-    if name not in ("float32", "bfloat16", "float16"):
-        raise UserError(f"dtype: {name!r} is not a compute type; use float32, bfloat16 or float16.")
-    return getattr(jnp, name)
+    return build_model(config, compute), params, tokenizer
 
 
 def save_model(

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from pper_jax.errors import UserError
+from pper_jax.models.config import LARGEST, ModelConfig
 from pper_jax.models.families import GGUFFacts, family_named
 from pper_jax.models.gguf_file import GGUF, open_gguf
-from pper_jax.models.layers import LARGEST, ModelConfig
 from pper_jax.models.stated import cut, refuse_unread_metadata
 from pper_jax.models.weights import Source
 from pper_jax.ranges import check_number

@@ -16,8 +16,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from pper_jax.errors import UserError
+from pper_jax.models.config import ModelConfig
 from pper_jax.models.families import family_named
-from pper_jax.models.layers import ModelConfig
 from pper_jax.models.stated import MOST_LAYERS, Stated, cut, refuse_unread_config
 from pper_jax.models.weights import Source, pack, parameter_shapes, stored_tensors
 from pper_jax.ranges import check_number

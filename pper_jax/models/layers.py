@@ -1,4 +1,4 @@
-"""Layers that the model families share: the model's configuration, norms, rotary positions, attention over a cache.
+"""Layers that the model families share: norms, rotary positions, attention over a cache.
 
 Everything here is a function of its arguments: positions, mask and cache slots belong to the caller, so that one call
 serves training (no cache), prefill (many slots at once) and beam decoding (one slot a beam).
@@ -6,7 +6,7 @@ serves training (no cache), prefill (many slots at once) and beam decoding (one 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -16,92 +16,10 @@ import numpy as np
 from flax import linen as nn
 from jax import lax
 
-from pper_jax.errors import UserError
+from pper_jax.models.config import Compute, ModelConfig
 from pper_jax.models.masks import Mask
-from pper_jax.ranges import check_number
 from pper_jax.types import BeamLayerCache, BeamMask, LayerCache
 from pper_kernels.beam_attention import beam_attention
-
-ACTIVATIONS = {
-    "gelu_new": lambda x: jax.nn.gelu(x, approximate=True),
-    "gelu_pytorch_tanh": lambda x: jax.nn.gelu(x, approximate=True),
-    "gelu": lambda x: jax.nn.gelu(x, approximate=False),
-    "relu": jax.nn.relu,
-    "silu": jax.nn.silu,
-}
-
-
-@dataclass(frozen=True)
-class RopeScaling:
-    """How rotary frequencies are stretched for contexts longer than those of pretraining.
-
-    ``kind`` is ``"linear"`` (all frequencies divided by ``factor``) or ``"llama3"`` (Llama 3.1: only the slow ones,
-    which turn fewer than ``low_freq_factor`` times in ``original_max_positions``, with a ramp up to
-    ``high_freq_factor`` turns).
-    """
-
-    kind: str
-    factor: float
-    low_freq_factor: float = 1.0
-    high_freq_factor: float = 4.0
-    original_max_positions: int = 8192
-
-
-LARGEST, MOST_HEAD_DIM = 2**31 - 1, 2**16  # of any size of a model, and of a head's width
-SIZES = (
-    "vocab_size", "hidden_size", "num_layers", "num_heads", "num_kv_heads", "mlp_size", "max_positions", "column_blocks"
-)  # fmt: skip
-LANES = 128  # rows of a matrix that begin at a multiple of this are read fastest
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """Static shape and options of a causal LM; hashable, so that jitted functions may close over it.
-
-    ``family`` is a key of ``MODEL_FAMILIES``. ``attention_bias`` covers query, key, value and output projections;
-    ``mlp_bias`` Llama's MLP (GPT-2's always has biases). ``dtype`` is the compute type (norms, softmax and logits stay
-    float32); parameters keep their own type. ``kernels`` names the implementation (of ``pper_kernels``) of decode
-    attention and of the projection to the best tokens; None takes the best known for the platform.
-    """
-
-    family: str
-    vocab_size: int
-    hidden_size: int
-    num_layers: int
-    num_heads: int
-    num_kv_heads: int
-    head_dim: int
-    mlp_size: int
-    max_positions: int
-    norm_eps: float = 1e-5
-    activation: str = "gelu_new"
-    tie_embeddings: bool = True
-    attention_bias: bool = False
-    mlp_bias: bool = False
-    rope_theta: float = 10_000.0
-    rope_scaling: RopeScaling | None = None
-    dtype: Any = jnp.float32
-    column_blocks: int = 1
-    quantized: bool = False
-    kernels: str | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse sizes that are none, and names that nobody knows."""
-        for name in SIZES:
-            check_number(name, getattr(self, name), least=1, most=LARGEST, whole=True)
-        check_number("head_dim", self.head_dim, least=1, most=MOST_HEAD_DIM, whole=True)
-        for name in ("norm_eps", "rope_theta"):
-            check_number(name, getattr(self, name), above=0)
-        if self.num_heads % self.num_kv_heads:
-            raise UserError(f"{self.num_heads} heads cannot share {self.num_kv_heads} key/value heads evenly.")
-        if self.activation not in ACTIVATIONS:
-            raise UserError(f"activation {self.activation!r} is not supported; known are {', '.join(ACTIVATIONS)}.")
-
-    @property
-    def head_columns(self) -> int:
-        """Columns of the output projection: ``vocab_size``, in ``decode_layout`` rounded up to a multiple of 128."""
-        rounded = self.column_blocks > 1 and not self.quantized
-        return -(-self.vocab_size // LANES) * LANES if rounded else self.vocab_size
 
 
 def layer_norm(config: ModelConfig, name: str | None = None) -> nn.Module:
@@ -193,15 +111,15 @@ class Int8Dense(nn.Module):
         return y
 
 
-def dense(config: ModelConfig, features: int | tuple[int, ...], name: str, *, bias: bool, axes: int = 1) -> nn.Module:
+def dense(compute: Compute, features: int | tuple[int, ...], name: str, *, bias: bool, axes: int = 1) -> nn.Module:
     """The layer ``[..., M] -> [..., *features]``; ``axes`` last axes of the input form ``M``."""
     shape = (features,) if isinstance(features, int) else features
-    if config.quantized:
-        return Int8Dense(shape, axes, bias, config.dtype, config.dtype, name=name)
-    if config.column_blocks > 1:
-        return ColumnBlockDense(shape, axes, config.column_blocks, bias, config.dtype, name=name)
+    if compute.quantized:
+        return Int8Dense(shape, axes, bias, compute.dtype, compute.dtype, name=name)
+    if compute.column_blocks > 1:
+        return ColumnBlockDense(shape, axes, compute.column_blocks, bias, compute.dtype, name=name)
     axis = tuple(range(-axes, 0))
-    return nn.DenseGeneral(features, axis=axis, use_bias=bias, dtype=config.dtype, name=name)
+    return nn.DenseGeneral(features, axis=axis, use_bias=bias, dtype=compute.dtype, name=name)
 
 
 Seen = Mask | jax.Array  # what a call's queries may see; the array is [B, S, C] bool
@@ -211,6 +129,7 @@ class Attention(nn.Module):
     """Grouped-query attention over the keys of this call or over a cache that this call extends."""
 
     config: ModelConfig
+    compute: Compute
     rotary: bool
 
     @nn.compact
@@ -218,10 +137,10 @@ class Attention(nn.Module):
         self, x: jax.Array, positions: jax.Array, mask: Seen, cache: LayerCache | None, write_at: jax.Array | int
     ) -> tuple[jax.Array, LayerCache | None]:
         """``x [B, S, M]``, ``positions [B, S]``, ``mask`` -> ``([B, S, M], cache)``; see ``CausalLM``."""
-        cfg = self.config
+        cfg, compute = self.config, self.compute
 
         def project(name: str, heads: int) -> jax.Array:
-            return dense(cfg, (heads, cfg.head_dim), name, bias=cfg.attention_bias)(x)
+            return dense(compute, (heads, cfg.head_dim), name, bias=cfg.attention_bias)(x)
 
         query = project("query", cfg.num_heads)
         key, value = project("key", cfg.num_kv_heads), project("value", cfg.num_kv_heads)
@@ -229,14 +148,14 @@ class Attention(nn.Module):
             freqs = rotary_frequencies(cfg)
             query, key = rotate(query, positions, freqs), rotate(key, positions, freqs)
         if isinstance(cache, BeamLayerCache):
-            mixed, cache = _attend_beams(query, key, value, cache, mask, write_at, cfg.kernels)
+            mixed, cache = _attend_beams(query, key, value, cache, mask, write_at, compute.kernels)
         else:
             if cache is not None:
                 cache = _write(cache, key, value, write_at)
-                key, value = cache.key.astype(cfg.dtype), cache.value.astype(cfg.dtype)
+                key, value = cache.key.astype(compute.dtype), cache.value.astype(compute.dtype)
             seen = mask.dense(query.shape[1], key.shape[1], write_at) if isinstance(mask, Mask) else mask
             mixed = jax.nn.dot_product_attention(query, key, value, mask=seen[:, None])
-        out = dense(cfg, cfg.hidden_size, "out", bias=cfg.attention_bias, axes=2)(mixed)
+        out = dense(compute, cfg.hidden_size, "out", bias=cfg.attention_bias, axes=2)(mixed)
         return out, cache
 
 

@@ -21,20 +21,19 @@ def decode_layout(module: CausalLM, params: Params, *, blocks: int = 2) -> tuple
     to a multiple of 128. Costs one more copy of the weights in memory. Outputs agree up to rounding.
 
     Args:
-        module: a model whose config has ``column_blocks`` 1.
+        module: a model with ``compute.column_blocks`` 1.
         params: its parameters.
         blocks: at least 2.
 
     Returns:
         ``(module, params)`` of the new layout.
     """
-    config = replace(module.config, column_blocks=blocks, tie_embeddings=False)
+    compute, tokens = replace(module.compute, column_blocks=blocks), module.config.vocab_size
     out = {name: _split(tree, blocks) if name.startswith("layer_") else tree for name, tree in params.items()}
-    if not config.quantized:
-        tied = module.config.tie_embeddings
-        kernel = params["token_embedding"]["embedding"].T if tied else params["lm_head"]["kernel"]
-        out["lm_head"] = {"kernel": np.pad(kernel, ((0, 0), (0, config.head_columns - config.vocab_size)))}
-    return module.clone(config=config), out
+    if not compute.quantized:
+        kernel = params["token_embedding"]["embedding"].T if module.tied else params["lm_head"]["kernel"]
+        out["lm_head"] = {"kernel": np.pad(kernel, ((0, 0), (0, compute.head_columns(tokens) - tokens)))}
+    return module.clone(compute=compute), out
 
 
 def _split(tree: dict[str, Any], blocks: int) -> dict[str, Any]:

@@ -25,7 +25,7 @@ KINDS = ("float32", "bfloat16", "int8")
 def with_weights(module: CausalLM, params: Params, kind: str) -> tuple[CausalLM, Params]:
     """The model with its weights held as ``kind``, for decoding and scoring; not for training or saving.
 
-    ``"float32"`` and ``"bfloat16"`` are the compute type too; ``"int8"`` keeps the config's, and embeddings, which a
+    ``"float32"`` and ``"bfloat16"`` are the compute type too; ``"int8"`` keeps the model's, and embeddings, which a
     step reads few rows of, in that type.
 
     Raises:
@@ -35,7 +35,7 @@ def with_weights(module: CausalLM, params: Params, kind: str) -> tuple[CausalLM,
         raise UserError(f"weights cannot be held as {kind!r}; use one of {', '.join(KINDS)}.")
     if kind == "int8":
         module, params = quantize(module, params)
-        return cast_weights(module, params, module.config.dtype)
+        return cast_weights(module, params, module.compute.dtype)
     return cast_weights(module, params, getattr(jnp, kind))
 
 
@@ -49,7 +49,7 @@ def cast_weights(module: CausalLM, params: Params, dtype: Any) -> tuple[CausalLM
     def cast(name: str, leaves: dict[str, Any]) -> dict[str, Any]:
         return {leaf: x if leaf in ("kernel_int8", "scale") else x.astype(dtype) for leaf, x in leaves.items()}
 
-    return module.clone(config=replace(module.config, dtype=dtype)), _map_weights(params, cast)
+    return module.clone(compute=replace(module.compute, dtype=dtype)), _map_weights(params, cast)
 
 
 def quantize(module: CausalLM, params: Params) -> tuple[CausalLM, Params]:
@@ -69,9 +69,9 @@ def quantize(module: CausalLM, params: Params) -> tuple[CausalLM, Params]:
     Raises:
         UserError: the model is quantised or in ``decode_layout`` already, or a weight is not finite.
     """
-    if module.config.quantized:
+    if module.compute.quantized:
         raise UserError("the model's weights are int8 already; quantise the float weights that they came from.")
-    if module.config.column_blocks > 1:
+    if module.compute.column_blocks > 1:
         raise UserError("the model is laid out in column blocks; quantise it before decode_layout.")
     if module.config.tie_embeddings:
         head = {"kernel": np.asarray(params["token_embedding"]["embedding"]).T}
@@ -89,8 +89,8 @@ def quantize(module: CausalLM, params: Params) -> tuple[CausalLM, Params]:
         biases = {leaf: x for leaf, x in leaves.items() if leaf != "kernel"}
         return biases | {"kernel_int8": jax.device_put(whole), "scale": jax.device_put(scale)}
 
-    config = replace(module.config, quantized=True, tie_embeddings=False)
-    return module.clone(config=config), _map_weights(params, rounded)
+    compute = replace(module.compute, quantized=True)
+    return module.clone(compute=compute), _map_weights(params, rounded)
 
 
 def quantize_columns(kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

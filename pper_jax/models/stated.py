@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from pper_jax.errors import UserError
-from pper_jax.models.layers import ACTIVATIONS, LARGEST, MOST_HEAD_DIM
+from pper_jax.models.config import ACTIVATIONS, LARGEST, MOST_HEAD_DIM
 from pper_jax.ranges import check_number
 
 MOST_LAYERS = 10_000

@@ -17,8 +17,8 @@ import numpy as np
 from flax import traverse_util
 
 from pper_jax.errors import UserError
+from pper_jax.models.config import ModelConfig
 from pper_jax.models.families import build_model, family_named
-from pper_jax.models.layers import ModelConfig
 from pper_jax.models.stated import same_layers
 
 Shapes = Mapping[str, tuple[int, ...]]  # our path, e.g. "layer_0/attention/query/kernel" -> shape

@@ -13,7 +13,7 @@ import numpy as np
 from flax import linen as nn
 
 from pper_jax.decode import BeamConfig, SampleConfig
-from pper_jax.models import GPT2, ModelConfig
+from pper_jax.models import GPT2, Compute, ModelConfig
 
 VOCAB = 11
 EOS = 3
@@ -44,8 +44,6 @@ class TableConfig:
     num_kv_heads: int = 1
     head_dim: int = 1
     max_positions: int = 64
-    dtype: Any = jnp.float32
-    kernels: str | None = None
 
 
 class TableLM(nn.Module):
@@ -53,6 +51,7 @@ class TableLM(nn.Module):
 
     config: TableConfig
     on_call: Callable[[], None] | None = None
+    compute: Compute = Compute()
 
     @nn.compact
     def hidden(self, tokens: Any, positions: Any, mask: Any, cache: Any = None, write_at: Any = 0) -> Any:

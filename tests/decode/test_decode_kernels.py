@@ -36,7 +36,7 @@ def test_kernels_by_name_find_the_same_programs(kernels: str, tied: bool, monkey
     for room, name in ((layers, "beam_attention"), (causal_lm, "project_top_log_probs")):
         monkeypatch.setattr(room, name, partial(interpreted, getattr(room, name)))
     monkeypatch.setattr("pper_jax.decode.engine.lay_out", lambda module, params, mesh: (module, params))
-    named = module.clone(config=replace(module.config, kernels=kernels))
+    named = module.clone(compute=replace(module.compute, kernels=kernels))
     found = dict(decode_prompts(named, params, PROMPTS, **options))
     assert set(used) == {("beam_attention", kernels), ("project_top_log_probs", kernels)}
     for index, programs in expected.items():
@@ -50,7 +50,7 @@ def test_int8_weights_go_through_the_attention_kernel_alone(monkeypatch: pytest.
     options = {"config": METHOD, "batch_size": 3, "buckets": (8,)}
     expected = dict(decode_prompts(module, params, PROMPTS, **options))
     monkeypatch.setattr(layers, "beam_attention", partial(layers.beam_attention, interpret=True))
-    named = module.clone(config=replace(module.config, kernels="pallas_gpu"))
+    named = module.clone(compute=replace(module.compute, kernels="pallas_gpu"))
     found = dict(decode_prompts(named, params, PROMPTS, **options))
     for index, programs in expected.items():
         assert [p.tokens for p in found[index]] == [p.tokens for p in programs]
@@ -59,6 +59,6 @@ def test_int8_weights_go_through_the_attention_kernel_alone(monkeypatch: pytest.
 
 def test_kernels_and_a_mesh_are_refused():
     module, params = tiny_gpt2()
-    module = module.clone(config=replace(module.config, kernels="pallas_gpu"))
+    module = module.clone(compute=replace(module.compute, kernels="pallas_gpu"))
     with pytest.raises(UserError, match="run on one device"):
         decode_prompts(module, params, PROMPTS, config=METHOD, batch_size=8, mesh=make_mesh(8, 1, 1))

@@ -12,7 +12,7 @@ import pytest
 from model_helpers import random_params
 
 from pper_jax.errors import UserError
-from pper_jax.models import MODEL_FAMILIES, ModelConfig, RopeScaling, build_model
+from pper_jax.models import MODEL_FAMILIES, Compute, ModelConfig, RopeScaling, build_model
 from pper_jax.models.layers import rotary_frequencies, rotate
 from pper_jax.types import LayerCache
 
@@ -92,7 +92,7 @@ def test_hidden_then_unembed_is_the_call(model):
 def test_bfloat16_compute_keeps_float32_logits(model):
     module, params = model
     full, _ = apply(module, params, *inputs())
-    half = build_model(replace(module.config, dtype=jnp.bfloat16))
+    half = build_model(module.config, Compute(dtype=jnp.bfloat16))
     logits, _ = apply(half, params, *inputs())
     assert logits.dtype == jnp.float32
     assert bool(jnp.any(logits.astype(jnp.bfloat16).astype(jnp.float32) != logits))  # not rounded on the way out

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -29,7 +28,7 @@ from model_helpers import (
 from safetensors.numpy import load_file, save_file
 
 from pper_jax.errors import UserError
-from pper_jax.models import ModelConfig, build_model, describe, hf, load_model, save_model
+from pper_jax.models import Compute, ModelConfig, build_model, describe, hf, load_model, save_model
 from pper_jax.sharding import make_mesh
 
 ROPE3 = {"rope_type": "llama3", "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
@@ -135,9 +134,9 @@ def test_old_place_of_rope_theta(broken):
 
 def test_compute_dtype_and_mesh(llama_folder):
     module, plain, _ = load_model(llama_folder)
-    assert module.config.dtype == jnp.float32
+    assert module.compute.dtype == jnp.float32
     for spelling in ("bfloat16", jnp.bfloat16, np.dtype("bfloat16")):
-        assert load_model(llama_folder, dtype=spelling)[0].config == replace(module.config, dtype=jnp.bfloat16)
+        assert load_model(llama_folder, dtype=spelling)[0] == module.clone(compute=Compute(dtype=jnp.bfloat16))
     with pytest.raises(UserError, match=r"'int7' is not a compute type"):
         load_model(llama_folder, dtype="int7")
     _, params, _ = load_model(llama_folder, mesh=make_mesh(data=2, fsdp=2, tp=2))

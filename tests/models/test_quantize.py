@@ -139,7 +139,7 @@ def test_the_best_tokens_by_kernels_are_those_of_the_logits(kind: str, monkeypat
     interpreted = partial(causal_lm.project_top_log_probs, interpret=True)
     monkeypatch.setattr(causal_lm, "project_top_log_probs", interpreted)
     module, params = (quantize if kind == "int8" else decode_layout)(*model_of())
-    named = module.clone(config=replace(module.config, kernels="pallas_gpu"))
+    named = module.clone(compute=replace(module.compute, kernels="pallas_gpu"))
     hidden = -jnp.ones((2, 3, HIDDEN))  # far from every token, so that a logit of 0 would be among the best
     logprob, token = named.apply({"params": params}, hidden, 5, method="top")
     logits = module.apply({"params": params}, hidden, method="unembed")[..., :VOCAB]
@@ -164,7 +164,7 @@ def test_bfloat16_weights_give_what_casting_at_every_step_gives(tied: bool):
     np.testing.assert_array_equal(forward(half, cast, tokens), forward(half, params, tokens))
     kinds = {jax.tree_util.keystr(path): x.dtype for path, x in jax.tree_util.tree_leaves_with_path(cast)}
     assert all(dtype == (jnp.float32 if "norm" in path else jnp.bfloat16) for path, dtype in kinds.items())
-    assert half.config == replace(module.config, dtype=jnp.bfloat16)
+    assert (half.config, half.compute) == (module.config, replace(module.compute, dtype=jnp.bfloat16))
 
 
 def test_weights_by_name():
@@ -173,9 +173,9 @@ def test_weights_by_name():
     assert same.config == module.config
     assert all(a is b for a, b in zip(jax.tree.leaves(floats), jax.tree.leaves(params), strict=True))
     assert with_weights(module, params, "bfloat16")[1]["layer_0"]["up"]["kernel"].dtype == jnp.bfloat16
-    half = module.clone(config=replace(module.config, dtype=jnp.bfloat16))
+    half = module.clone(compute=replace(module.compute, dtype=jnp.bfloat16))
     int8, whole = with_weights(half, params, "int8")
-    assert (int8.config.quantized, int8.config.dtype) == (True, jnp.bfloat16)
+    assert (int8.compute.quantized, int8.compute.dtype) == (True, jnp.bfloat16)
     assert whole["token_embedding"]["embedding"].dtype == jnp.bfloat16
     assert {k: v.dtype for k, v in whole["layer_0"]["up"].items()} == {
         "kernel_int8": jnp.int8, "scale": jnp.float32, "bias": jnp.bfloat16

@@ -13,8 +13,9 @@ from model_helpers import VOCAB, forward, load_torch, random_tokens, random_torc
 
 from pper_jax.decode import BeamConfig, decode_prompts
 from pper_jax.errors import UserError
-from pper_jax.models import MODEL_FAMILIES, CausalLM, Family, ModelConfig, describe, load_model, save_model
-from pper_jax.models.layers import ACTIVATIONS, Attention, dense, layer_norm
+from pper_jax.models import MODEL_FAMILIES, CausalLM, Compute, Family, ModelConfig, describe, load_model, save_model
+from pper_jax.models.config import ACTIVATIONS
+from pper_jax.models.layers import Attention, dense, layer_norm
 from pper_jax.models.stated import Stated
 
 
@@ -22,16 +23,19 @@ class Block(nn.Module):
     """Pre-norm transformer block: rotary attention, then a two-layer MLP, each with a residual."""
 
     config: ModelConfig
+    compute: Compute
 
     @nn.compact
     def __call__(self, x: jax.Array, positions: Any, mask: Any, cache: Any, write_at: Any) -> tuple[jax.Array, Any]:
-        cfg = self.config
-        normed = layer_norm(cfg, "attention_norm")(x).astype(cfg.dtype)
-        attended, cache = Attention(cfg, rotary=True, name="attention")(normed, positions, mask, cache, write_at)
+        cfg, compute = self.config, self.compute
+        normed = layer_norm(cfg, "attention_norm")(x).astype(compute.dtype)
+        attended, cache = Attention(cfg, compute, rotary=True, name="attention")(
+            normed, positions, mask, cache, write_at
+        )
         x = x + attended
-        normed = layer_norm(cfg, "mlp_norm")(x).astype(cfg.dtype)
-        inner = ACTIVATIONS[cfg.activation](dense(cfg, cfg.mlp_size, "up", bias=cfg.mlp_bias)(normed))
-        return x + dense(cfg, cfg.hidden_size, "down", bias=cfg.mlp_bias)(inner), cache
+        normed = layer_norm(cfg, "mlp_norm")(x).astype(compute.dtype)
+        inner = ACTIVATIONS[cfg.activation](dense(compute, cfg.mlp_size, "up", bias=cfg.mlp_bias)(normed))
+        return x + dense(compute, cfg.hidden_size, "down", bias=cfg.mlp_bias)(inner), cache
 
 
 class StarCoder2(CausalLM):

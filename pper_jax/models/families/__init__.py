@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pper_jax.errors import UserError
 from pper_jax.models.causal_lm import CausalLM
+from pper_jax.models.config import Compute, ModelConfig
 from pper_jax.models.families import gpt2, llama
 from pper_jax.models.families.family import Family, GGUFFacts
 from pper_jax.models.families.gpt2 import GPT2
 from pper_jax.models.families.llama import Llama
-from pper_jax.models.layers import ModelConfig
 from pper_jax.models.stated import cut
 
 __all__ = ["GPT2", "MODEL_FAMILIES", "Family", "GGUFFacts", "Llama", "build_model", "family_named"]
@@ -24,6 +24,6 @@ def family_named(name: object, where: str) -> Family:
     return MODEL_FAMILIES[name]
 
 
-def build_model(config: ModelConfig) -> CausalLM:
+def build_model(config: ModelConfig, compute: Compute = Compute()) -> CausalLM:  # noqa: B008 (it is frozen)
     """The module of ``config.family``, without parameters; an unknown family is a ``UserError``."""
-    return family_named(config.family, "model config").module(config)
+    return family_named(config.family, "model config").module(config, compute)

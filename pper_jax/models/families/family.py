@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pper_jax.models.causal_lm import CausalLM
-from pper_jax.models.layers import ModelConfig
+from pper_jax.models.config import ModelConfig
 from pper_jax.models.stated import Stated
 
 

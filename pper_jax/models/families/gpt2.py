@@ -9,8 +9,9 @@ import jax
 from flax import linen as nn
 
 from pper_jax.models.causal_lm import CausalLM
+from pper_jax.models.config import ACTIVATIONS, MOST_HEAD_DIM, Compute, ModelConfig
 from pper_jax.models.families.family import Family, GGUFFacts
-from pper_jax.models.layers import ACTIVATIONS, MOST_HEAD_DIM, Attention, ModelConfig, Seen, dense, layer_norm
+from pper_jax.models.layers import Attention, Seen, dense, layer_norm
 from pper_jax.models.stated import Stated
 from pper_jax.types import LayerCache
 
@@ -19,19 +20,22 @@ class Block(nn.Module):
     """Pre-norm transformer block: attention, then a two-layer MLP, each with a residual."""
 
     config: ModelConfig
+    compute: Compute
 
     @nn.compact
     def __call__(
         self, x: jax.Array, positions: jax.Array, mask: Seen, cache: LayerCache | None, write_at: jax.Array | int
     ) -> tuple[jax.Array, LayerCache | None]:
         """``[B, S, M]`` in, ``[B, S, M]`` and the layer's cache out."""
-        cfg = self.config
-        normed = layer_norm(cfg, "attention_norm")(x).astype(cfg.dtype)
-        attended, cache = Attention(cfg, rotary=False, name="attention")(normed, positions, mask, cache, write_at)
+        cfg, compute = self.config, self.compute
+        normed = layer_norm(cfg, "attention_norm")(x).astype(compute.dtype)
+        attended, cache = Attention(cfg, compute, rotary=False, name="attention")(
+            normed, positions, mask, cache, write_at
+        )
         x = x + attended
-        normed = layer_norm(cfg, "mlp_norm")(x).astype(cfg.dtype)
-        inner = ACTIVATIONS[cfg.activation](dense(cfg, cfg.mlp_size, "up", bias=True)(normed))
-        return x + dense(cfg, cfg.hidden_size, "down", bias=True)(inner), cache
+        normed = layer_norm(cfg, "mlp_norm")(x).astype(compute.dtype)
+        inner = ACTIVATIONS[cfg.activation](dense(compute, cfg.mlp_size, "up", bias=True)(normed))
+        return x + dense(compute, cfg.hidden_size, "down", bias=True)(inner), cache
 
 
 class GPT2(CausalLM):

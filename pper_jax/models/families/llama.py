@@ -11,17 +11,9 @@ from flax import linen as nn
 
 from pper_jax.errors import UserError
 from pper_jax.models.causal_lm import CausalLM
+from pper_jax.models.config import ACTIVATIONS, Compute, ModelConfig, RopeScaling
 from pper_jax.models.families.family import Family, GGUFFacts
-from pper_jax.models.layers import (
-    ACTIVATIONS,
-    Attention,
-    ModelConfig,
-    RopeScaling,
-    Seen,
-    dense,
-    rms_norm,
-    rotary_frequencies,
-)
+from pper_jax.models.layers import Attention, Seen, dense, rms_norm, rotary_frequencies
 from pper_jax.models.stated import Stated, cut
 from pper_jax.types import LayerCache
 
@@ -30,20 +22,23 @@ class Block(nn.Module):
     """Pre-norm transformer block: rotary attention, then a gated MLP (2002.05202), each with a residual."""
 
     config: ModelConfig
+    compute: Compute
 
     @nn.compact
     def __call__(
         self, x: jax.Array, positions: jax.Array, mask: Seen, cache: LayerCache | None, write_at: jax.Array | int
     ) -> tuple[jax.Array, LayerCache | None]:
         """``[B, S, M]`` in, ``[B, S, M]`` and the layer's cache out."""
-        cfg = self.config
-        normed = rms_norm(cfg, "attention_norm")(x).astype(cfg.dtype)
-        attended, cache = Attention(cfg, rotary=True, name="attention")(normed, positions, mask, cache, write_at)
+        cfg, compute = self.config, self.compute
+        normed = rms_norm(cfg, "attention_norm")(x).astype(compute.dtype)
+        attended, cache = Attention(cfg, compute, rotary=True, name="attention")(
+            normed, positions, mask, cache, write_at
+        )
         x = x + attended
-        normed = rms_norm(cfg, "mlp_norm")(x).astype(cfg.dtype)
-        gate = ACTIVATIONS[cfg.activation](dense(cfg, cfg.mlp_size, "gate", bias=cfg.mlp_bias)(normed))
-        up = dense(cfg, cfg.mlp_size, "up", bias=cfg.mlp_bias)(normed)
-        return x + dense(cfg, cfg.hidden_size, "down", bias=cfg.mlp_bias)(gate * up), cache
+        normed = rms_norm(cfg, "mlp_norm")(x).astype(compute.dtype)
+        gate = ACTIVATIONS[cfg.activation](dense(compute, cfg.mlp_size, "gate", bias=cfg.mlp_bias)(normed))
+        up = dense(compute, cfg.mlp_size, "up", bias=cfg.mlp_bias)(normed)
+        return x + dense(compute, cfg.hidden_size, "down", bias=cfg.mlp_bias)(gate * up), cache
 
 
 class Llama(CausalLM):
