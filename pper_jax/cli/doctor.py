@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 from pper_jax.execution import Job, Limits, TestPool
-from pper_jax.execution.layers import LAYERS, is_strong, missing_layers
+from pper_jax.execution.isolation import LAYERS, is_strong, missing_layers
 
 # name, program, the verdicts that a sound pool may give
 PROBES: tuple[tuple[str, str, tuple[str, ...]], ...] = (

@@ -17,7 +17,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from pper_jax.decode.ends import Ends, RowEnds, row_ends
 from pper_jax.decode.method import Method
 from pper_jax.decode.prompts import HostProgram, pad_on_host, to_host
-from pper_jax.decode.segments import Batch, advance_until, begin, compact, grow, live_slots, rooms
+from pper_jax.decode.segments import Batch, advance_until, begin, compact, grow, live_slots, step_counts
 from pper_jax.errors import UserError
 from pper_jax.models import CausalLM, decode_layout
 from pper_jax.ranges import check_number
@@ -92,13 +92,13 @@ def decode_prompts(
     closing = _closing(ends, len(token_lists), module.config.vocab_size)
     ids = list(prompt_ids) if prompt_ids is not None else list(range(len(token_lists)))
     groups: dict[int, list[_Waiting]] = {}
-    room = module.config.max_positions - config.max_new_tokens
+    longest = module.config.max_positions - config.max_new_tokens
     for index in range(len(token_lists)) if only is None else only:
         tokens = token_lists[index]
         name = names[index] if names is not None else f"prompt {index}"
-        bucket = _bucket(len(tokens), buckets, room, name, config.max_new_tokens)
+        bucket = _bucket(len(tokens), buckets, longest, name, config.max_new_tokens)
         groups.setdefault(bucket, []).append(_Waiting(index, tokens, ids[index]))
-    sizes = rooms(config.max_new_tokens)[-1 if reproducible else 0 :]
+    sizes = step_counts(config.max_new_tokens)[-1 if reproducible else 0 :]
 
     def results() -> Iterator[tuple[int, list[HostProgram]]]:
         model, weights = lay_out(module, params, mesh)
@@ -133,16 +133,16 @@ class _Waiting:
     id: int
 
 
-def _bucket(length: int, buckets: Sequence[int], room: int, name: str, new_tokens: int) -> int:
+def _bucket(length: int, buckets: Sequence[int], longest: int, name: str, new_tokens: int) -> int:
     """The padded length for a prompt of ``length`` tokens."""
     if length == 0:
         raise UserError(f"{name} has no tokens; give it at least one, such as the tokenizer's BOS.")
-    if length > room:
+    if length > longest:
         raise UserError(
             f"{name} has {length} tokens, but with max_new_tokens={new_tokens} the model's context leaves room for "
-            f"{max(room, 0)}; shorten the prompt or lower max_new_tokens."
+            f"{max(longest, 0)}; shorten the prompt or lower max_new_tokens."
         )
-    return min(min((b for b in buckets if b >= length), default=room), room)
+    return min(min((b for b in buckets if b >= length), default=longest), longest)
 
 
 def _streams(groups: Mapping[int, list[_Waiting]], least: int) -> Iterator[tuple[int, list[_Waiting]]]:
@@ -176,7 +176,7 @@ def cache_bytes(config: Any, rows: int, width: int, prompt_slots: int, steps: in
 
 
 def _out_of_memory(module: Any, config: Any, rows: int, bucket: int) -> str:
-    slots = {"prompt_slots": bucket, "steps": rooms(config.max_new_tokens)[-1]}
+    slots = {"prompt_slots": bucket, "steps": step_counts(config.max_new_tokens)[-1]}
     need = partial(cache_bytes, module.config, width=config.width, dtype=module.compute.dtype, **slots)
     stats: Mapping[str, int] = jax.devices()[0].memory_stats() or {}
     free = stats.get("bytes_limit", 0) - stats.get("bytes_in_use", 0)
@@ -208,14 +208,14 @@ class _Stream:
         self.key, self.mesh, self.ends = key, mesh, ends
         self.cpu = jax.default_backend() == "cpu" and mesh is None
         self.group = min(rows, 2) if self.cpu else max(1, rows // 4)  # prompts admitted at once
-        self.programs = _compiled(module, method, _compiler_options(self.cpu and rows * method.width <= 24))
-        self.room = self.sizes.pop(0)
+        self.compiled = _compiled(module, method, _compiler_options(self.cpu and rows * method.width <= 24))
+        self.steps = self.sizes.pop(0)
         self.holds: list[_Waiting | None] = [None] * rows
         self.taken = np.zeros(rows, np.int64)  # slots in use
         self.live = np.zeros(rows, np.int64)  # slots that some beam sees
         self.width = method.width
-        shapes = self.programs.shapes.eval_shape(
-            params, self._keys([0] * rows), self._ends([0] * rows), bucket=bucket, room=self.room, rows=rows
+        shapes = self.compiled.shapes.eval_shape(
+            params, self._keys([0] * rows), self._ends([0] * rows), bucket=bucket, steps=self.steps, rows=rows
         )
         self.batch = self._place(_idle(shapes))
 
@@ -229,7 +229,7 @@ class _Stream:
             self._admit(waiting)
             steps = self._make_room()
             enough = min(self.group, len(waiting)) or len(self.holds)
-            self.batch, done, live, programs = self.programs.extend(
+            self.batch, done, live, programs = self.compiled.extend(
                 self.params, self.batch, np.int32(steps), np.int32(enough)
             )
             taken, live, done, programs = jax.device_get((self.batch.taken, live, done, programs))
@@ -239,15 +239,15 @@ class _Stream:
     def _make_room(self) -> int:
         """Free or add slots where a row has none left; how many steps to take."""
         held = [row for row, prompt in enumerate(self.holds) if prompt]
-        room, used = self.room * self.width, int(self.taken[held].max())
-        if room - used < self.width:
-            if self.sizes and room - int(self.live[held].max()) >= LEAST * self.width:
-                self.batch = self.programs.compact(self.batch)
+        slots, used = self.steps * self.width, int(self.taken[held].max())
+        if slots - used < self.width:
+            if self.sizes and slots - int(self.live[held].max()) >= LEAST * self.width:
+                self.batch = self.compiled.compact(self.batch)
                 self.taken = self.live
             else:
                 self._grow()
-            room, used = self.room * self.width, int(self.taken[held].max())
-        return min(SEGMENT, (room - used) // self.width)
+            slots, used = self.steps * self.width, int(self.taken[held].max())
+        return min(SEGMENT, (slots - used) // self.width)
 
     def _take_ended(self, done: np.ndarray, programs: Programs) -> Iterator[tuple[int, list[HostProgram]]]:
         """The programs of the rows that are done; their rows become free."""
@@ -273,7 +273,7 @@ class _Stream:
             packed = pad_on_host([prompt.tokens for prompt in prompts], self.bucket)
             keys = self._keys([prompt.id for prompt in prompts])
             closing = self._ends([prompt.index for prompt in prompts])
-            self.batch = self.programs.admit(self.params, self.batch, packed, keys, closing, places)
+            self.batch = self.compiled.admit(self.params, self.batch, packed, keys, closing, places)
 
     def _keys(self, ids: Sequence[int]) -> jax.Array | None:
         if self.key is None:
@@ -284,11 +284,11 @@ class _Stream:
         return self.ends.rows(prompts) if isinstance(self.ends, RowEnds) else self.ends
 
     def _grow(self) -> None:
-        self.room = self.sizes.pop(0)
+        self.steps = self.sizes.pop(0)
         if self.cpu:  # on the host: nothing to compile
-            self.batch = jax.device_put(grow(self.batch, self.room, on_host=True))
+            self.batch = jax.device_put(grow(self.batch, self.steps, on_host=True))
         else:
-            self.batch = self.programs.grow(self.batch, self.room)
+            self.batch = self.compiled.grow(self.batch, self.steps)
 
     def _place(self, batch: Batch) -> Batch:
         """Rows over the ``data`` axis."""
@@ -311,9 +311,9 @@ class _Compiled:
 
 @lru_cache(maxsize=64)
 def _compiled(module: nn.Module, method: Method, options: tuple[tuple[str, str], ...]) -> _Compiled:
-    def shapes(params: Params, keys: jax.Array | None, ends: Any, bucket: int, room: int, rows: int) -> Batch:
+    def shapes(params: Params, keys: jax.Array | None, ends: Any, bucket: int, steps: int, rows: int) -> Batch:
         prompts = Prompts(jnp.zeros((rows, bucket), jnp.int32), jnp.ones(rows, jnp.int32))
-        return grow(begin(module, params, prompts, keys, method, ends), room)
+        return grow(begin(module, params, prompts, keys, method, ends), steps)
 
     def admit(
         params: Params, batch: Batch, prompts: Prompts, keys: jax.Array | None, ends: Any, rows: jax.Array
@@ -328,7 +328,7 @@ def _compiled(module: nn.Module, method: Method, options: tuple[tuple[str, str],
 
     jit: Callable[..., Any] = partial(jax.jit, compiler_options=dict(options) or None)
     return _Compiled(
-        shapes=jax.jit(shapes, static_argnames=("bucket", "room", "rows")),
+        shapes=jax.jit(shapes, static_argnames=("bucket", "steps", "rows")),
         admit=jit(admit, donate_argnames="batch"),
         extend=jit(extend, donate_argnames="batch"),
         compact=jit(compact, donate_argnames="batch"),

@@ -15,20 +15,19 @@ import jax.numpy as jnp
 import numpy as np
 
 
-def forbid(logprob: jax.Array, token: jax.Array, forbidden: Sequence[int], when: jax.Array | bool = True) -> jax.Array:
+def forbid(logprob: jax.Array, token: jax.Array, forbidden: Sequence[int]) -> jax.Array:
     """``-inf`` for the ``forbidden`` tokens.
 
     Args:
         logprob: ``[..., N]``.
         token: ints that broadcast to ``[..., N]``, the token of each log-probability.
         forbidden: token ids; none leaves ``logprob`` as it is.
-        when: bool that broadcasts to ``[..., N]``; where it is False nothing is forbidden.
     """
     if not forbidden:
         return logprob
     listed = np.zeros(max(forbidden) + 2, bool)
     listed[list(forbidden)] = True
-    return jnp.where(jnp.asarray(listed)[jnp.minimum(token, len(listed) - 1)] & when, -jnp.inf, logprob)
+    return jnp.where(jnp.asarray(listed)[jnp.minimum(token, len(listed) - 1)], -jnp.inf, logprob)
 
 
 def penalise_repetition(logprob: jax.Array, seen: jax.Array, penalty: float) -> jax.Array:

@@ -132,7 +132,7 @@ def advance_until(
 ) -> Batch:
     """Extend all rows by at most ``steps`` tokens, or until at least ``done`` rows are done.
 
-    No row may run out of its room (the caller's care).
+    No row may run out of its slots (the caller's care).
     """
 
     def going(carry: tuple[jax.Array, Batch]) -> jax.Array:
@@ -172,8 +172,8 @@ def _outlook(module: nn.Module, params: Params, hidden: jax.Array) -> Outlook:
     return Outlook(hidden, unembed, module.config.vocab_size, top)
 
 
-def rooms(max_new_tokens: int) -> tuple[int, ...]:
-    """Numbers of steps to make room for, one after the other: attention costs what the room is, filled or not."""
+def step_counts(max_new_tokens: int) -> tuple[int, ...]:
+    """Steps that the cache has slots for, one number after the other: attention costs what there are, filled or not."""
     last = max(max_new_tokens - 1, 1)  # the last token chosen is never fed
     return tuple(sorted({-(-last * part // 64) * 16 for part in (1, 2, 4)}))
 
@@ -193,7 +193,7 @@ def decode(
     """
     batch = begin(module, params, prompts, keys, method, ends)
     taken = 0
-    for room in rooms(method.max_new_tokens):
-        batch = advance_until(module, params, grow(batch, room), method, room - taken, prompts.tokens.shape[0])
-        taken = room
+    for steps in step_counts(method.max_new_tokens):
+        batch = advance_until(module, params, grow(batch, steps), method, steps - taken, prompts.tokens.shape[0])
+        taken = steps
     return method.results(batch.state)

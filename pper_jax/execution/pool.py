@@ -21,7 +21,7 @@ from typing import Any, Literal
 from pper_jax.errors import RunFailure, UserError
 from pper_jax.execution.cache import VerdictCache, as_cache, may_be_kept, plain_tests, rules_key, verdict_key
 from pper_jax.execution.compare import COMPARE_MODES
-from pper_jax.execution.layers import look_at
+from pper_jax.execution.isolation import look_at
 from pper_jax.execution.limits import Limits, require_positive
 from pper_jax.execution.link import AHEAD_BYTES, Link, WorkerLost
 from pper_jax.execution.said import say_once
@@ -50,7 +50,7 @@ class TestPool:
         ``tame``) with ``call`` tests or literal asserts share one, which is faster; what does not pass there is judged
         again alone.
     stop: ``"all"`` runs every test, as pass rates need it; ``"first_failure"`` leaves the rest ``not_run``.
-    require_isolation: ``"strong"`` refuses to start where too few layers of isolation stand (see ``layers``).
+    require_isolation: ``"strong"`` refuses to start where too few layers of isolation stand (see ``isolation``).
     cache: True keeps verdicts in memory (see ``cache``), a path keeps them in that folder too, a VerdictCache may be
         shared by pools; False runs every job.
     backlog: how many jobs may wait; ``submit`` waits for room beyond.
@@ -120,7 +120,7 @@ class TestPool:
 
     @property
     def walls(self) -> tuple[str, ...] | None:
-        """The layers of isolation that stand here (see ``layers``); None before a worker has said so."""
+        """The layers of isolation that stand here (see ``isolation``); None before a worker has said so."""
         return next((worker.isolation for worker in self._workers if worker.isolation is not None), None)
 
     def run(self, jobs: Sequence[Job], progress: Callable[[int, int], None] | None = None) -> list[Verdict]:

@@ -1,7 +1,7 @@
 """Walls around programs: namespaces, a user of their own, a read-only root, a private folder, filters of the kernel.
 
 Each wall is raised where the machine allows it, left out where it does not; ``Sandbox.walls`` names those that stand
-(see ``layers`` for what each is good for):
+(see ``isolation`` for what each is good for):
 
 - ``pid``: the zygote is process 1 of a PID namespace, so programs see and signal none but themselves, and whatever they
   leave is killed in one call. Without it: a sub-reaper finds daemons.

@@ -83,10 +83,10 @@ class Session:
     def packed_ahead(self, requests: Sequence[str]) -> bytes:
         """Return as many of these calls as may be on their way unanswered."""
         parts: list[bytes] = []
-        room = SEND_AHEAD_BYTES
+        bytes_left = SEND_AHEAD_BYTES
         for request in requests:
-            room -= len(request)
-            if room < 0:
+            bytes_left -= len(request)
+            if bytes_left < 0:
                 break
             parts.append(self._pack(request))
             self.ahead.append(request)

@@ -14,7 +14,7 @@ from pathlib import Path
 _BOOT = """
 import sys, types
 sys.path += {packages!r}
-for name, path in (("pper_jax", {package!r}), ("pper_jax.execution", {room!r})):
+for name, path in (("pper_jax", {package!r}), ("pper_jax.execution", {folder!r})):
     sys.modules[name] = module = types.ModuleType(name)
     module.__path__ = [path]
 from pper_jax.execution.{role} import main
@@ -45,9 +45,9 @@ def spawn(role: str, arguments: Sequence[str], fds: Sequence[int], stack: int | 
     The package's own ``__init__`` modules are not run, nor is what site-packages would have run at every start, so that
     the new process imports nothing but what it names. ``stack``: bytes that its stack may take.
     """
-    room = Path(__file__).parent
+    folder = Path(__file__).parent
     shared = packages()
-    boot = _BOOT.format(package=str(room.parent), room=str(room), role=role, packages=shared)
+    boot = _BOOT.format(package=str(folder.parent), folder=str(folder), role=role, packages=shared)
     own = {name: os.environ[name] for name in (WITHOUT,) if name in os.environ} | {PACKAGES: os.pathsep.join(shared)}
     with _stack_limit(stack):
         return subprocess.Popen(

@@ -10,7 +10,7 @@ import pytest
 from decode_stand_ins import BEAM, EOS, SAMPLE, table_lm, tiny_gpt2
 
 from pper_jax.decode import BeamConfig, beam_search, cache_bytes, decode_prompts, pack_prompts, to_host
-from pper_jax.decode.segments import begin, grow, rooms
+from pper_jax.decode.segments import begin, grow, step_counts
 from pper_jax.errors import UserError
 from pper_jax.sharding import make_mesh, shard_params
 
@@ -111,12 +111,14 @@ def test_the_cache_is_the_prompt_once_and_one_slot_for_each_beam_and_step():
     module, params = tiny_gpt2()  # 2 layers, 2 heads of 8, float32
     method = BeamConfig(width=10, max_new_tokens=49)
     prompts = pack_prompts([[1, 2], [3], [4]], 8)
-    batch = jax.eval_shape(lambda params: grow(begin(module, params, prompts, None, method), rooms(49)[-1]), params)
+    batch = jax.eval_shape(
+        lambda params: grow(begin(module, params, prompts, None, method), step_counts(49)[-1]), params
+    )
     held = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(batch.cache))
     assert held == cache_bytes(module.config, rows=3, width=10, prompt_slots=8, steps=48)
     assert held == 3 * (8 + 10 * 48) * 2 * 2 * 2 * 8 * 4
     for limit in (256, 257, 300, 1000):
-        assert max(16, limit - 1) <= rooms(limit)[-1] <= 1.05 * limit  # never more than 5 % above what is generated
+        assert max(16, limit - 1) <= step_counts(limit)[-1] <= 1.05 * limit  # at most 5 % above what is generated
 
 
 def test_memory_that_does_not_suffice_is_said_with_a_batch_that_would_fit(monkeypatch: pytest.MonkeyPatch):

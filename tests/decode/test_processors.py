@@ -31,13 +31,6 @@ def test_the_best_tokens_are_masked_as_the_whole_vocabulary_is():
         np.testing.assert_array_equal(forbid(logprob, token, forbidden), whole)
 
 
-def test_a_mask_holds_only_where_it_is_asked_for():
-    when = np.asarray([True, False])[:, None, None]
-    found = np.asarray(forbid(LOG_PROBS, IDS, (4,), when))
-    assert np.all(found[0, :, 4] == -np.inf)
-    np.testing.assert_array_equal(found[1], LOG_PROBS[1])
-
-
 @settings(deadline=None, max_examples=30)
 @given(hnp.arrays(np.int64, (2, 3, 4), elements=st.integers(0, VOCAB - 1)), st.sampled_from([0.5, 1.0, 1.3, 4.0]))
 def test_the_repetition_penalty_is_that_of_transformers(seen: np.ndarray, penalty: float):

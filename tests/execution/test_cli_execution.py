@@ -11,7 +11,7 @@ import pytest
 
 from pper_jax.cli import main
 from pper_jax.cli.doctor import walls_text
-from pper_jax.execution.layers import LAYERS
+from pper_jax.execution.isolation import LAYERS
 
 TASK = {"task_id": "t/1", "prompt": "def f(x):\n", "tests": {"kind": "asserts", "asserts": ["assert f(1) == 2"]}}
 RIGHT = {"task_id": "t/1", "completion": "    return x + 1\n"}

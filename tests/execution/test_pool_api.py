@@ -12,7 +12,7 @@ import pytest
 import pper_jax.execution.said as said_module
 from pper_jax.errors import RunFailure, UserError
 from pper_jax.execution import Job, Limits, TestPool
-from pper_jax.execution.layers import LAYERS, is_strong, missing_layers
+from pper_jax.execution.isolation import LAYERS, is_strong, missing_layers
 
 LIMITS = Limits(timeout_s=20.0, memory_mb=512)
 TESTS = {"kind": "asserts", "asserts": ["assert f(1) == 2", "assert f(2) == 3", "assert f(3) == 4"]}

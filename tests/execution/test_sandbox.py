@@ -12,7 +12,7 @@ from collections.abc import Callable
 import pytest
 
 from pper_jax.execution import Job, Limits, TestPool, landlock, seccomp
-from pper_jax.execution.layers import LAYERS, is_strong, missing_layers
+from pper_jax.execution.isolation import LAYERS, is_strong, missing_layers
 
 LIMITS = Limits(timeout_s=1.0, wall_s=3.0, memory_mb=512)
 ALLOW, DENY, NOT_HERE, KILL = seccomp.ALLOW, seccomp.DENY, seccomp.NOT_HERE, seccomp.KILL
