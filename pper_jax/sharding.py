@@ -25,7 +25,7 @@ from pper_jax.types import Params
 AXES = ("data", "fsdp", "tp")
 BATCH_SPEC = PartitionSpec(("data", "fsdp"))
 
-# A pattern, searched in "layer_0/attention/query/kernel", and specs in the order of preference: the first that the shape
+# A pattern, searched in "layer_0/attention/query/kernel", and specs by preference: the first that the shape
 # follows whole counts. Where it follows none, the axes of the first that do not divide their dimension are left out.
 # No match: replicated.
 Rule = tuple[str, tuple[PartitionSpec, ...]]

@@ -29,9 +29,9 @@ from pper_jax.loop.opening import claimed, horizon_of, is_same, open_run
 from pper_jax.loop.parts import Parts, build
 from pper_jax.loop.state import LoopState
 from pper_jax.loop.store import replay_items
+from pper_jax.models import rules_of
 from pper_jax.programs import count_statuses, run_tests, sample_tasks
 from pper_jax.programs.language_model import laid_out
-from pper_jax.models import rules_of
 from pper_jax.report import write_report
 from pper_jax.sharding import unfollowed
 from pper_jax.tasks import Sample
