@@ -156,6 +156,12 @@ def _unfollowed(names: list[str], shape: tuple[int, ...], mesh: Mesh, rules: Seq
     return f"{names[0]} {list(shape)}{others}: {', '.join(odd)}, so there are {copies} copies of each part on the mesh"
 
 
+def without_fsdp(sharding: NamedSharding) -> NamedSharding:
+    """The same sharding with whole copies along ``fsdp``: for decoding, which reads every weight at every step."""
+    parts = [tuple(axis for axis in _axes(part) if axis != "fsdp") or None for part in sharding.spec]
+    return NamedSharding(sharding.mesh, PartitionSpec(*parts))
+
+
 def batch_sharding(mesh: Mesh) -> NamedSharding:
     """Sharding of arrays whose first dimension is the batch."""
     return NamedSharding(mesh, BATCH_SPEC)
@@ -164,6 +170,12 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
 def batch_devices(mesh: Mesh) -> int:
     """How many parts :func:`batch_sharding` makes of a batch; its rows must be a multiple of it."""
     return mesh.shape["data"] * mesh.shape["fsdp"]
+
+
+def whole_rows(rows: int, mesh: Mesh | None) -> int:
+    """``rows``, rounded up to what :func:`batch_sharding` can split."""
+    parts = 1 if mesh is None else batch_devices(mesh)
+    return -(-rows // parts) * parts
 
 
 def check_batch(rows: int, accumulate: int, mesh: Mesh, name: str = "batch_size") -> None:
@@ -215,7 +227,10 @@ class Placement:
     def table(self, embedding: jax.Array) -> jax.Array:
         """``[V, M]`` as it is looked up and multiplied by: ``[columns(V), M]``, tokens split over tp, M whole."""
         spare = self.columns(embedding.shape[0]) - embedding.shape[0]
-        return self._put(jnp.pad(embedding, ((0, spare), (0, 0))) if spare else embedding, "tp", None)
+        if spare:  # it is split by columns, which XLA turns into rows in two steps, and not in one
+            by_columns = "tp" if _divides("tp", embedding.shape[1], self.mesh) else None
+            embedding = jnp.pad(self._put(embedding, None, by_columns), ((0, spare), (0, 0)))
+        return self._put(embedding, "tp", None)
 
     def whole(self, x: jax.Array) -> jax.Array:
         """A small array, the same on every device."""

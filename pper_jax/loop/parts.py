@@ -92,7 +92,9 @@ def build(
     check_batch(config.train.batch_size, config.train.accumulate, mesh, "train.batch_size")
     path = model_folder(resolve_model(config.model))
     module, params, tokenizer = load_model(path, dtype=compute_dtype(config.dtype), mesh=mesh)
-    model = LanguageModel(module, None, tokenizer, config.model, read_ends(path, tokenizer))
+    model = LanguageModel(
+        module, None, tokenizer, config.model, read_ends(path, tokenizer), mesh=mesh if mesh.size > 1 else None
+    )
     prompts = encode_prompts(model, tasks)
     _check_lengths(config, module.config.max_positions, tasks, prompts)
     horizon = horizon or max(1, config.rounds * config.train.steps)

@@ -108,12 +108,13 @@ def losses_of(model, axes, accumulate, steps=20):
     return found
 
 
-def test_an_odd_vocabulary_is_split_over_tp_and_learns_the_same():
+def test_an_odd_vocabulary_is_split_over_tp_and_learns_the_same(capfd):
     """51 tokens: the table is split by columns and its rows are padded within the step; logits beyond are no tokens."""
     model = tiny(vocab_size=51, num_heads=2, num_kv_heads=2, tie_embeddings=False)
     expected = losses_of(model, (1, 1, 1), 1)
     np.testing.assert_allclose(losses_of(model, (1, 2, 4), 1), expected, rtol=1e-4)
-    assert expected[-1] < 0.9 * expected[0]
+    assert expected[-1] < 0.95 * expected[0]
+    assert involuntary(capfd.readouterr().err) == 0
 
 
 @pytest.mark.slow
@@ -123,7 +124,7 @@ def test_twenty_steps_have_the_same_losses_on_every_mesh(family, accumulate):
     heads = {"num_heads": 6, "num_kv_heads": 2, "mlp_bias": False} if family == "llama" else {}
     model = tiny(family=family, num_layers=2, vocab_size=51, **heads)
     expected = losses_of(model, (1, 1, 1), 1)
-    assert expected[-1] < 0.9 * expected[0]
+    assert expected[-1] < 0.95 * expected[0]
     for axes in MESHES.values():
         found = losses_of(model, axes, accumulate)
         apart = np.abs(np.array(found) / expected - 1).max()
