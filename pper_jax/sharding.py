@@ -240,10 +240,10 @@ class Placement:
         """Queries, keys and values ``[B, S, H, D]``: heads split over tp, or rows where tp does not divide them."""
         if _divides("tp", kv_heads, self.mesh):
             return tuple(self._put(x, self._rows(x.shape[0]), None, "tp", None) for x in arrays)
-        return tuple(self._put(x, self._rows(x.shape[0], "tp")) for x in arrays)
+        return tuple(self._put(self.mixed(x), self._rows(x.shape[0], "tp")) for x in arrays)
 
     def mixed(self, x: jax.Array) -> jax.Array:
-        """What attention gives, ``[B, S, H, D]``, split as the output projection's inputs are."""
+        """``[B, S, H, D]`` between projections and attention, split as the projections are."""
         whole_heads = _divides("tp", x.shape[2], self.mesh)
         split = ("tp", None) if whole_heads else (None, "tp" if _divides("tp", x.shape[3], self.mesh) else None)
         return self._put(x, self._rows(x.shape[0]), None, *split)

@@ -165,7 +165,7 @@ class Attention(nn.Module):
             if compute.placement is not None:
                 mixed = compute.placement.mixed(mixed)
         out = dense(compute, cfg.hidden_size, "out", bias=cfg.attention_bias, axes=2)(mixed)
-        return out, cache
+        return residual(compute, out), cache
 
 
 def _write(cache: LayerCache, key: jax.Array, value: jax.Array, at: jax.Array | int) -> LayerCache:
