@@ -16,7 +16,8 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from pper_jax import replay
-from pper_jax.sharding import batch_sharding, tree_shardings
+from pper_jax.models import rules_of
+from pper_jax.sharding import batch_sharding, check_batch, tree_shardings
 from pper_jax.train import Metrics, Objective, cross_entropy, program_batch, train_step
 from pper_jax.types import TrainBatch, TrainState
 
@@ -42,9 +43,13 @@ def make_learn_step(
 
     The draw's key is ``fold_in(state.key, state.step)``, so that a resumed run draws what it would have drawn.
     A program whose new log-probability is not finite keeps the one that it had.
+
+    Raises:
+        UserError: the mesh does not divide the batch.
     """
     replicated = NamedSharding(mesh, PartitionSpec())
-    state_shardings = tree_shardings(state, mesh)
+    check_batch(batch_size, accumulate, mesh)
+    state_shardings = tree_shardings(state, mesh, rules_of(module))
 
     def step(
         state: TrainState, buffer: replay.ReplayState
