@@ -32,6 +32,13 @@ RULES: tuple[tuple[str, PartitionSpec], ...] = (
     (r"(up|gate)/bias$", PartitionSpec("tp")),  # [F]
     (r"down/kernel$", PartitionSpec("tp", "fsdp")),  # [F, M]
     (r"lm_head/kernel$", PartitionSpec("fsdp", "tp")),  # [M, V]
+    # Adapters (models/lora.py): A [*inputs, rank] and B [rank, *outputs] are split as their weight.
+    (r"(query|key|value|up|gate|lm_head)/kernel/lora_a$", PartitionSpec("fsdp", None)),
+    (r"(query|key|value)/kernel/lora_b$", PartitionSpec(None, "tp", None)),
+    (r"(up|gate|lm_head)/kernel/lora_b$", PartitionSpec(None, "tp")),
+    (r"attention/out/kernel/lora_a$", PartitionSpec("tp", None, None)),
+    (r"(down/kernel|token_embedding/embedding)/lora_a$", PartitionSpec("tp", None)),
+    (r"(out/kernel|down/kernel|_embedding/embedding)/lora_b$", PartitionSpec(None, "fsdp")),
 )
 
 
