@@ -42,6 +42,8 @@ class LoraConfig:
         """Judge the numbers and the expression."""
         check_number("rank", self.rank, least=0, most=1 << 16, whole=True)
         check_number("alpha", self.alpha, above=0, below=1e38)
+        if not self.rank and (self.alpha, self.targets) != (LoraConfig.alpha, LoraConfig.targets):
+            raise UserError("rank is 0, so that no adapters are trained and alpha and targets do nothing; set a rank")
         try:
             re.compile(self.targets)
         except (re.error, OverflowError, RecursionError) as error:
