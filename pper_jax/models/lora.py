@@ -107,11 +107,11 @@ class Adapted:
 
     module: Any
     base: Params
-    config: LoraConfig
+    lora: LoraConfig
 
     def apply(self, variables: Mapping[str, Any], *args: Any, **options: Any) -> Any:
         """``module.apply`` with the merged parameters; ``variables["params"]`` are the adapters."""
-        return self.module.apply({"params": merge(self.base, variables["params"], self.config)}, *args, **options)
+        return self.module.apply({"params": merge(self.base, variables["params"], self.lora)}, *args, **options)
 
     def __getattr__(self, name: str) -> Any:
         """Everything else is the module's."""
