@@ -28,7 +28,7 @@ REDUCE, GATHER, SCATTER, EXCHANGE = "all-reduce", "all-gather", "reduce-scatter"
 PERMUTE, RAGGED, BROADCAST = "collective-permute", "ragged-all-to-all", "collective-broadcast"
 COLLECTIVES = (REDUCE, GATHER, SCATTER, EXCHANGE, PERMUTE, RAGGED, BROADCAST)
 # what a custom call may be that neither multiplies matrices nor hides work
-_HARMLESS = re.compile(r"Allocate|Assume|Async|Bitpacked|Sharding|annotate|topk|TopK|LayoutConstraint|Pin|Unpin")
+_HARMLESS = re.compile(r"Allocate|Assume|Async|Bitpacked|Bitcast|Sharding|annotate|[Tt]op[Kk]|LayoutConstraint|[Pp]in$")
 
 
 @dataclass(frozen=True)
