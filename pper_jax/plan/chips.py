@@ -38,7 +38,7 @@ class Chip:
     source: str
 
 
-# A port's one way is the bidirectional figure of the interconnect over twice the ports (4 of a 2D torus, 6 of a 3D one).
+# A port's one way is the bidirectional figure of the interconnect over twice the ports (4 in a 2D torus, 6 in 3D).
 # v4's page gives none; Jouppi et al. 2023 (arXiv 2304.01433) have six links of 50 GB/s. The memory of a TPU is what
 # libtpu 0.0.52 leaves to a program (the pages say 16, 32, 32 and 95).
 CHIPS = {
