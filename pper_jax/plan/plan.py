@@ -234,13 +234,9 @@ def estimate_s(sizes: dict[str, int], topology: Topology, config: RunConfig, mod
     if topology.chip.memory and 3 * weights / (fsdp * tp) > topology.chip.memory:
         return float("inf")
     tokens = config.train.batch_size * config.train.max_length / (data * fsdp)
-    moved = {
-        data: 2 * weights / (fsdp * tp),
-        fsdp: 3 * weights / tp,
-        tp: 8 * tokens * model.hidden_size * 2 * model.num_layers,
-    }
-    rate = {n: axis_rate(topology.chip, topology.dims, n) or 1.0 for n in moved}
-    return sum((n - 1) / n * size / rate[n] for n, size in moved.items())
+    stream = 8 * tokens * model.hidden_size * 2 * model.num_layers
+    moved = ((data, 2 * weights / (fsdp * tp)), (fsdp, 3 * weights / tp), (tp, stream))
+    return sum((n - 1) / n * size / (axis_rate(topology.chip, topology.dims, n) or 1.0) for n, size in moved)
 
 
 def search(

@@ -17,7 +17,7 @@ from pper_jax.plan import compiling
 from pper_jax.plan.bounds import bound
 from pper_jax.plan.compiling import Compiled
 from pper_jax.plan.hlo import Account
-from pper_jax.plan.plan import LEARN, Part, Plan, meshes, plan_run, search
+from pper_jax.plan.plan import LEARN, Part, Plan, estimate_s, meshes, plan_run, search
 from pper_jax.plan.show import lines, ranking, to_json
 from pper_jax.plan.topology import parse_topology
 from pper_jax.sharding import make_mesh
@@ -200,3 +200,17 @@ def test_the_command(tmp_path, capfd):
         out, err = capfd.readouterr()
         assert out == ""
         assert len(err.splitlines()) == 1
+
+
+def test_which_meshes_are_tried_first_goes_by_bytes_and_room():
+    config, model = asked("llama-7b", batch_size=256, max_length=512), SHAPES["llama-7b"]
+    pod = parse_topology("v5e:16x16")
+
+    def seconds(data, fsdp, tp):
+        return estimate_s({"data": data, "fsdp": fsdp, "tp": tp}, pod, config, model)
+
+    assert seconds(256, 1, 1) == float("inf")  # 3 copies of 27 GB on one chip
+    weights, tokens = 4 * 6.738e9, 512
+    assert seconds(1, 256, 1) == pytest.approx(255 / 256 * 3 * weights / 200e9, rel=1e-3)
+    by_tp = 15 / 16 * (3 * weights / 16 + 8 * 16 * tokens * 4096 * 2 * 32) / 100e9
+    assert seconds(1, 16, 16) == pytest.approx(by_tp, rel=1e-3)
