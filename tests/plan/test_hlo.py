@@ -140,6 +140,16 @@ def test_products_of_tpus_are_convolutions():
     assert found.bytes == 4 * 32 * 16 * 2 + 4 * 64 * 32 * 4  # what lies in the scratchpad, S(1), costs none
 
 
+def test_axes_of_a_window_go_by_their_numbers():
+    text = module(
+        "  %a = bf16[64,512,100,1]{1,2,0,3:T(8,128)(2,1)} parameter(0)",
+        "  %b = bf16[100,25,64,1]{0,2,1,3:T(8,128)(2,1)} parameter(1)",
+        "  ROOT %c = bf16[64,512,25,64]{1,3,0,2:T(8,128)(2,1)} convolution(%a, %b), "
+        "window={size=1x25 pad=0_0x24_24 rhs_reversal=0x1}, dim_labels=0bf1_i1o0->0b1f",
+    )
+    assert account(text, {}).matrix_flops == 2 * (64 * 512) * 100 * (25 * 64)
+
+
 def test_a_convolution_that_slides_counts_no_padding():
     text = module(
         "  %a = f32[1,6,3]{2,1,0} parameter(0)",
