@@ -275,6 +275,28 @@ backend_config={"async_collective_fusion_config":{"flag_start":"2","flag_end":"8
     assert found.opaque == {}
 
 
+def test_what_a_fusion_passes_on_is_neither_read_nor_written():
+    inside = """%inside (p: f32[64,8], q: bf16[64,8], i: s32[]) -> (f32[64,8], f32[4,8], bf16[64,8]) {
+  %p = f32[64,8]{1,0} parameter(0)
+  %q = bf16[64,8]{1,0} parameter(1)
+  %i = s32[] parameter(2)
+  %s = f32[4,8]{1,0} dynamic-slice(%p, %i, %i), dynamic_slice_sizes={4,8}
+  %u = bf16[1,8]{1,0} bitcast(%i)
+  %w = bf16[64,8]{1,0} dynamic-update-slice(%q, %u, %i, %i)
+  ROOT %t = (f32[64,8]{1,0}, f32[4,8]{1,0}, bf16[64,8]{1,0}) tuple(%p, %s, %w)
+}
+"""
+    text = module(
+        "  %a = f32[64,8]{1,0} parameter(0)",
+        "  %b = bf16[64,8]{1,0} parameter(1)",
+        "  %c = s32[] parameter(2)",
+        "  ROOT %f = (f32[64,8]{1,0}, f32[4,8]{1,0}, bf16[64,8]{1,0}) fusion(%a, %b, %c), kind=kLoop, calls=%inside",
+        before=inside,
+    )
+    # read: the slice and the number; written: the slice and the row that is updated
+    assert account(text, {}).bytes == 4 * 8 * 4 + 4 + 4 * 8 * 4 + 8 * 2
+
+
 def test_work_done_twice_to_save_memory_is_counted():
     text = module("  %a = f32[8]{0} parameter(0)", "  ROOT %b.remat2 = f32[8]{0} negate(%a)")
     assert account(text, {}).rematerialized == 1
