@@ -31,7 +31,7 @@ from pper_jax.terminal import check_interrupted
 
 LEARN, DECODE = "learn step", "decode segment"
 LOWERING: dict[str, Callable[..., Lowered]] = {LEARN: lower_learn, DECODE: lower_decode}
-SECTIONS = ("beam", "replay", "optimizer", "train")  # of a configuration, which decide what is compiled
+SECTIONS = ("beam", "replay", "optimizer", "train", "lora")  # of a configuration, which decide what is compiled
 
 
 @dataclass(frozen=True)
@@ -118,6 +118,8 @@ def plan_run(
     dtype = config.dtype if config.dtype != "auto" else _usual_dtype(topology)
     calls = {name: _compiled(name, config, model, topology, dtype, mesh, layers, tell) for name in parts}
     kept = calls[LEARN].holds if LEARN in calls else {}
+    if "reference_logprobs" in config.train.objective.needs and not config.lora.rank:
+        kept = {**kept, "reference": kept.get("parameters", 0.0)}
     sizes = dict(mesh.shape)
     return Plan(
         config,

@@ -14,17 +14,20 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from pper_jax import replay
 from pper_jax.decode import Ends
+from pper_jax.decode.devices import batch_shardings
 from pper_jax.decode.engine import BUCKETS, SEGMENT
 from pper_jax.decode.segments import Batch, advance_until, begin, grow, step_counts
 from pper_jax.errors import UserError
 from pper_jax.files import model_folder
 from pper_jax.learn import make_learn_step
 from pper_jax.loop.config import RunConfig
-from pper_jax.models import Compute, ModelConfig, build_model, model_config, resolve_model
+from pper_jax.loop.parts import column_shapes
+from pper_jax.models import Compute, ModelConfig, build_model, model_config, on_mesh, resolve_model, rules_of
+from pper_jax.models.lora import LoraConfig, init_adapters
 from pper_jax.models.shapes import SHAPES
-from pper_jax.sharding import BATCH_SPEC, batch_devices, make_mesh, tree_shardings
-from pper_jax.train import make_optimizer
-from pper_jax.types import Prompts, TrainState
+from pper_jax.sharding import check_batch, make_mesh, tree_shardings, whole_rows, without_fsdp
+from pper_jax.train import make_objective, make_optimizer
+from pper_jax.types import Params, Prompts, TrainState
 
 REPLICATED = PartitionSpec()
 
@@ -53,12 +56,7 @@ def shape_of(name: str) -> ModelConfig:
 
 def check_batches(config: RunConfig, model: ModelConfig, mesh: Mesh) -> None:
     """Raise UserError for rows that the mesh or the model cannot take; judged before anything is compiled."""
-    rows, parts = config.train.batch_size, batch_devices(mesh) * config.train.accumulate
-    if rows % parts:
-        raise UserError(
-            f"train.batch_size is {rows}; on this mesh it must be a multiple of {parts} "
-            f"(data {mesh.shape['data']} x fsdp {mesh.shape['fsdp']} x train.accumulate {config.train.accumulate})"
-        )
+    check_batch(config.train.batch_size, config.train.accumulate, mesh, "train.batch_size")
     for name, tokens in (("train.max_length", config.train.max_length), ("beam.max_new_tokens", _least(config))):
         if tokens > model.max_positions:
             raise UserError(f"{name} asks for {tokens} tokens; the model's context has {model.max_positions}")
@@ -74,53 +72,73 @@ def mesh_of(sizes: dict[str, int], devices: list[Any]) -> Mesh:
 
 
 def lower_learn(config: RunConfig, model: ModelConfig, dtype: str, mesh: Mesh) -> Lowered:
-    """The learn step: draw, train, write back."""
-    module = build_model(model, Compute(dtype=dtype))
+    """The learn step: draw, train, write back; over a frozen base where the run trains adapters."""
+    module, objective = build_model(model, Compute(dtype=dtype)), config.train.objective
     optimizer = make_optimizer(config.optimizer, max(1, config.rounds * config.train.steps))
-    state = jax.eval_shape(partial(_train_state, module, optimizer))
-    buffer = jax.eval_shape(lambda: replay.init(config.replay, max_length=config.train.max_length))
-    step: Any = make_learn_step(
-        module,
-        optimizer,
-        state,
-        mesh,
-        config.replay,
-        batch_size=config.train.batch_size,
-        accumulate=config.train.accumulate,
-    )
-    shardings = tree_shardings(state, mesh)
+    params = jax.eval_shape(partial(_params, module))
+    trained = jax.eval_shape(partial(_trained, config.lora), params)
+    state = jax.eval_shape(partial(_train_state, optimizer), trained)
+    columns = column_shapes(objective.needs, config.train.max_length)
+    buffer = jax.eval_shape(lambda: replay.init(config.replay, replay.example_row(config.train.max_length, columns)))
+    base = params if config.lora.rank else None
+
+    def learn(state: TrainState, buffer: replay.ReplayState, base: Params | None) -> Any:
+        step = make_learn_step(
+            module,
+            optimizer,
+            state,
+            mesh,
+            config.replay,
+            batch_size=config.train.batch_size,
+            accumulate=config.train.accumulate,
+            objective=make_objective(objective),
+            pairs=objective.pairs,
+            base=base,
+            lora=config.lora,
+        )
+        return step(state, buffer)
+
+    one, rules = NamedSharding(mesh, REPLICATED), rules_of(module)
+    shardings, weights = tree_shardings(state, mesh, rules), tree_shardings(params, mesh, rules)
+    given, gives = (shardings, one, None if base is None else weights), (shardings, one, one, one, one)
+    call: Any = jax.jit(learn, in_shardings=given, out_shardings=gives, donate_argnums=(0, 1))
     holds = {
         "parameters": held(state.params, shardings.params),
         "optimizer": held(state.opt_state, shardings.opt_state),
-        "buffer": held(buffer, NamedSharding(mesh, REPLICATED)),
+        "buffer": held(buffer, one),
+        "base": held(params, weights) if config.lora.rank else 0.0,
     }
-    return Lowered(step.lower(state, buffer), holds)
+    return Lowered(call.lower(state, buffer, base), holds)
 
 
-def _train_state(module: Any, optimizer: Any) -> TrainState:
-    params = _params(module)
+def _trained(lora: LoraConfig, params: Params) -> Params:
+    """What is trained: the parameters, or adapters of them."""
+    return init_adapters(lora, params, jax.random.key(0)) if lora.rank else params
+
+
+def _train_state(optimizer: Any, params: Params) -> TrainState:
     return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params), jax.random.key(0))
 
 
-def _params(module: Any) -> Any:
+def _params(module: Any) -> Params:
     tokens, mask = jnp.zeros((1, 1), jnp.int32), jnp.ones((1, 1, 1), bool)
     return module.init(jax.random.key(0), tokens, tokens, mask)["params"]
 
 
 def lower_decode(config: RunConfig, model: ModelConfig, dtype: str, mesh: Mesh) -> Lowered:
-    """A decode segment: rows over data and fsdp where they divide, weights over tp, the cache at its full size."""
+    """A decode segment: rows over data and fsdp, weights over tp, the cache at its full size."""
     module, method = build_model(model, Compute(dtype=dtype)), config.beam.method()
     method.check(model)
     params = jax.eval_shape(partial(_params, module))
-    shape = partial(_decode_batch, module, method, config.beam.batch_size, prompt_slots(config, model))
-    batch: Batch = jax.eval_shape(shape, params)
-    splits = config.beam.batch_size % batch_devices(mesh) == 0
-    rows, one = (NamedSharding(mesh, spec) for spec in (BATCH_SPEC if splits else REPLICATED, REPLICATED))
-    weights = jax.tree.map(lambda s: NamedSharding(mesh, without(s.spec, "fsdp")), tree_shardings(params, mesh))
-    batches = jax.tree.map(lambda leaf: rows if leaf.ndim else one, batch)
+    rows, slots = whole_rows(config.beam.batch_size, mesh), prompt_slots(config, model)
+    batch: Batch = jax.eval_shape(partial(_decode_batch, module, method, rows, slots), params)
+    batches, one = batch_shardings(batch, mesh), NamedSharding(mesh, REPLICATED)
+    weights = jax.tree.map(without_fsdp, tree_shardings(params, mesh, rules_of(module)))
+    placed = on_mesh(module, mesh)
 
     def extend(params: Any, batch: Batch, steps: Any, done: Any) -> Any:
-        batch = advance_until(module, params, batch, method, steps, done)
+        batch = advance_until(placed, params, batch, method, steps, done)
+        batch = jax.lax.with_sharding_constraint(batch, batches)
         return batch, batch.state.done | False, method.results(batch.state)
 
     call: Any = jax.jit(extend, in_shardings=(weights, batches, one, one), donate_argnums=1)
@@ -132,11 +150,6 @@ def lower_decode(config: RunConfig, model: ModelConfig, dtype: str, mesh: Mesh) 
         "search": held(batch, batches) - cache,
     }
     return Lowered(call.lower(params, batch, number, number), holds)
-
-
-def without(spec: PartitionSpec, axis: str) -> PartitionSpec:
-    """A spec that does not split over ``axis``."""
-    return PartitionSpec(*(None if part == axis else part for part in spec))
 
 
 def _decode_batch(module: Any, method: Any, rows: int, slots: int, params: Any) -> Batch:

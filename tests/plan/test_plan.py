@@ -10,8 +10,8 @@ from pper_jax import replay
 from pper_jax.cli import main
 from pper_jax.errors import UserError
 from pper_jax.learn import make_learn_step
-from pper_jax.loop.config import BeamSection, MeshSection, RunConfig, TrainSection
-from pper_jax.models import build_model
+from pper_jax.loop.config import BeamSection, LearnSection, MeshSection, RunConfig
+from pper_jax.models import LoraConfig, build_model
 from pper_jax.models.shapes import SHAPES
 from pper_jax.plan import compiling
 from pper_jax.plan.bounds import bound
@@ -39,7 +39,7 @@ def own_cache(tmp_path, monkeypatch):
 def asked(model="tiny", mesh=(2, 2, 2), **train):
     train = {"batch_size": 16, "max_length": 32, **train}
     return RunConfig(
-        name="x", model=model, mesh=MeshSection(*mesh), train=TrainSection(**train),
+        name="x", model=model, mesh=MeshSection(*mesh), train=LearnSection(**train),
         beam=BeamSection(width=2, max_new_tokens=8, batch_size=8), replay=replay.ReplayConfig(capacity=64),
     )  # fmt: skip
 
@@ -98,6 +98,14 @@ def test_memory_is_what_a_run_s_step_then_takes():
     assert part.call.arguments == memory.argument_size_in_bytes
     assert part.memory["temporaries"] == pytest.approx(memory.temp_size_in_bytes, rel=0.01)
     assert part.memory["layout"] < 256  # the step's number and the key
+
+
+def test_adapters_are_what_is_trained_and_the_base_lies_beside_them():
+    config = replace(asked(mesh=(2, 2, 2)), lora=LoraConfig(rank=2))
+    part, whole = (plan_run(each, CPU8, parts=(LEARN,)).parts[0] for each in (config, asked(mesh=(2, 2, 2))))
+    assert part.memory["base"] == whole.memory["parameters"]
+    assert part.memory["optimizer"] < whole.memory["optimizer"] / 4
+    assert whole.memory["base"] == 0
 
 
 def test_a_decode_segment_writes_its_tokens_and_holds_its_cache():
