@@ -14,14 +14,17 @@ from pper_jax.loop.config import BeamSection, LearnSection, MeshSection, RunConf
 from pper_jax.models import LoraConfig, build_model
 from pper_jax.models.shapes import SHAPES
 from pper_jax.plan import compiling
+from pper_jax.plan import plan as planning
 from pper_jax.plan.bounds import bound
-from pper_jax.plan.compiling import Compiled
+from pper_jax.plan.compiling import Compiled, extended
 from pper_jax.plan.hlo import Account
 from pper_jax.plan.plan import LEARN, Part, Plan, estimate_s, meshes, plan_run, search
 from pper_jax.plan.show import lines, ranking, to_json
+from pper_jax.plan.steps import lower_learn
 from pper_jax.plan.topology import parse_topology
 from pper_jax.sharding import make_mesh
 from pper_jax.train import init_train_state, make_optimizer
+from pper_jax.train.objectives import ObjectiveConfig
 
 LLAMA = replace(
     SHAPES["llama-7b"], vocab_size=96, hidden_size=32, num_layers=2, num_heads=4, num_kv_heads=2, head_dim=8,
@@ -34,6 +37,7 @@ CPU8, TPUS = parse_topology("cpu:8"), parse_topology("v5e:2x4")
 def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("PPER_CACHE", str(tmp_path))
     monkeypatch.setitem(SHAPES, "tiny-llama", LLAMA)
+    monkeypatch.setitem(SHAPES, "tiny", replace(SHAPES["tiny"], num_layers=1))
 
 
 def asked(model="tiny", mesh=(2, 2, 2), **train):
@@ -69,6 +73,17 @@ def test_operations_of_real_shapes_are_those_counted_by_hand(name):
     assert plan.parts[0].call.account.matrix_flops == pytest.approx(by_hand(SHAPES[name], 4, 128), rel=0.02)
 
 
+def test_figures_are_extended_along_a_line():
+    def call(layers):
+        account = Account(10.0 + 5 * layers, 7.0 * layers, {"all-reduce/data": 3.0 * layers})
+        return Compiled(account, {"parameters": 100.0 + layers}, arguments=50.0, temporaries=2.0 * layers, seconds=9.0)
+
+    assert extended(call(2), call(4), (2, 4), 48) == replace(call(48), seconds=18.0)
+    refused = Compiled(refused=1e12)
+    assert extended(call(2), refused, (2, 4), 48) == refused
+
+
+@pytest.mark.slow
 def test_two_depths_give_the_operations_and_weights_of_a_third(monkeypatch):
     monkeypatch.setitem(SHAPES, "deep", replace(SHAPES["tiny"], num_layers=4))
     config, one = asked("deep", (1, 1, 1)), parse_topology("cpu:1")
@@ -101,35 +116,57 @@ def test_memory_is_what_a_run_s_step_then_takes():
 
 
 def test_adapters_are_what_is_trained_and_the_base_lies_beside_them():
-    config = replace(asked(mesh=(2, 2, 2)), lora=LoraConfig(rank=2))
-    part, whole = (plan_run(each, CPU8, parts=(LEARN,)).parts[0] for each in (config, asked(mesh=(2, 2, 2))))
-    assert part.memory["base"] == whole.memory["parameters"]
-    assert part.memory["optimizer"] < whole.memory["optimizer"] / 4
-    assert whole.memory["base"] == 0
+    def holds(config):
+        return lower_learn(config, SHAPES["tiny"], "float32", make_mesh(2, 2, 2)).holds
+
+    adapted, whole = holds(replace(asked(), lora=LoraConfig(rank=2))), holds(asked())
+    assert adapted["base"] == whole["parameters"]
+    assert adapted["optimizer"] < whole["optimizer"] / 2
+    assert whole["base"] == 0
+
+
+def test_an_objective_s_columns_are_in_the_buffer():
+    def buffer(**objective):
+        config = asked(objective=ObjectiveConfig(**objective))
+        return lower_learn(config, SHAPES["tiny"], "float32", make_mesh(8)).holds["buffer"]
+
+    assert buffer(name="grpo") - buffer() == 64 * (32 + 1) * 4  # an advantage, and a log-probability a token
 
 
 def test_a_decode_segment_writes_its_tokens_and_holds_its_cache():
     plan = plan_run(asked(mesh=(4, 1, 2)), CPU8)
     learn, decode = plan.parts
-    model, rows, prompt, steps = SHAPES["tiny"], 8, 32 - 8, 16  # the prompts' slots are not rounded beyond the context
-    slots = 64 + 2 * steps
-    assert decode.memory["cache"] == 2 * model.num_layers * 2 * 16 * 4 * rows * slots / 4
-    assert prompt < 64
+    rows, slots = 8, 64 + 2 * 16  # 24 tokens of a prompt in 64 slots, and two beams' of 16 steps
+    numbers = 2 * 32 * rows * slots  # keys and values of one layer of width 32
+    assert decode.memory["cache"] == numbers * 4 / (4 * 2)  # rows over data, heads over tp
     assert decode.tokens == rows * 2 * 32
     assert decode.memory["kept optimizer"] == learn.memory["optimizer"]
     assert "kept parameters" not in decode.memory  # without fsdp decoding reads the trained weights themselves
     assert decode.call.account.unknown_loops == 1  # the segment itself
 
 
-def test_what_was_compiled_is_remembered_and_another_asking_is_not(monkeypatch):
+@pytest.fixture
+def nothing_compiles(monkeypatch):
+    """Each call is as large as its mesh's tp says."""
+    monkeypatch.setitem(planning.LOWERING, LEARN, lambda *_: None)
+
+    def compile_call(_, mesh, trips):
+        return Compiled(holds={"parameters": 1e6 / mesh.shape["tp"]}, temporaries=5.0)
+
+    monkeypatch.setattr(planning, "compile_call", compile_call)
+
+
+def test_what_was_compiled_is_remembered_and_another_asking_is_not(nothing_compiles, monkeypatch):
     told = []
-    first = plan_run(asked(), CPU8, parts=(LEARN,), tell=told.append)
-    second = plan_run(asked(), CPU8, parts=(LEARN,), tell=told.append)
+    plans = [plan_run(asked(), CPU8, parts=(LEARN,), tell=told.append) for _ in range(2)]
     assert len(told) == 1
-    assert first.parts[0].call == second.parts[0].call
+    assert plans[0].parts[0].call == plans[1].parts[0].call
+    plan_run(asked(max_length=48), CPU8, parts=(LEARN,), tell=told.append)
+    plan_run(replace(asked(), name="y", out="elsewhere"), CPU8, parts=(LEARN,), tell=told.append)
+    assert len(told) == 2
     monkeypatch.setattr(compiling, "versions", lambda: {"jax": "another"})
     plan_run(asked(), CPU8, parts=(LEARN,), tell=told.append)
-    assert len(told) == 2
+    assert len(told) == 3
 
 
 def test_bad_rows_and_meshes_are_one_sentence_before_anything_is_compiled():
@@ -155,12 +192,12 @@ def test_meshes_divide_rows_and_heads():
         search(asked(batch_size=3), CPU8, most=1)
 
 
-def test_a_search_ranks_what_it_compiled():
-    plans = search(asked(), CPU8, most=2, parts=(LEARN,))
-    assert len({tuple(plan.mesh.values()) for plan in plans}) == 2
-    sizes = [sum(plan.parts[0].memory.values()) for plan in plans]
-    assert sizes == sorted(sizes)  # without rates, by memory
-    assert len(ranking(plans)) == 3
+def test_a_search_ranks_what_it_compiled(nothing_compiles):
+    plans = search(asked(), CPU8, most=7, parts=(LEARN,))
+    assert len({tuple(plan.mesh.values()) for plan in plans}) == 7  # tp 1 or 2, and all ways to split the rest
+    assert [plan.mesh["tp"] for plan in plans] == [2, 2, 2, 1, 1, 1, 1]  # without rates, by memory
+    assert len(ranking(plans)) == 8
+    assert len(search(asked(), CPU8, most=2, parts=(LEARN,))) == 2
 
 
 def as_plan(memory, refused=0.0, fits=True):
@@ -198,7 +235,7 @@ def test_the_command(tmp_path, capfd):
     assert main(["plan", str(config), "--topology", "cpu:8", "--json", "--only", "learn", "mesh.tp=2"]) == 0
     out, err = capfd.readouterr()
     assert json.loads(out)["mesh"] == {"data": 4, "fsdp": 1, "tp": 2}
-    assert err.count("compiling the learn step for cpu:8, data x fsdp x tp = 4x1x2, 2 layers") == 1
+    assert err.count("compiling the learn step for cpu:8, data x fsdp x tp = 4x1x2, 1 layers") == 1
     for arguments in (
         ["--topology", "v9:1"],
         ["--topology", "cpu:8", "mesh.tp=3"],
