@@ -63,6 +63,7 @@ def prepare(topology: Topology) -> None:
     """Set what jax reads when it starts: it plans on the CPU, with as many simulated devices as asked."""
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # no questions about a machine that is not there
+    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # several plans at once: none takes a TPU
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     flags = os.environ.get("XLA_FLAGS", "")
     if topology.chip.platform == "cpu" and "xla_force_host_platform_device_count" not in flags:
@@ -105,7 +106,7 @@ def _tpus(topology: Topology) -> list[Any]:
         with heard():
             found = topologies.get_topology_desc(platform="tpu", topology_name=topology.text, **options)
     except Exception as error:  # libtpu raises whatever it has
-        raise UserError(f"--topology {topology.text}: libtpu does not know it: {shown(str(error))}") from None
+        raise UserError(f"--topology {topology.text}: libtpu refuses it: {shown(str(error))}") from None
     return list(found.devices)
 
 
