@@ -71,7 +71,7 @@ class Parts:
     def empty_buffer(self) -> replay.ReplayState:
         """A replay buffer without programs, a copy on every device: the learn step compiles for that alone."""
         width = self.config.train.max_length
-        row = replay.example_row(width, _column_shapes(self.config.train.objective.needs, width))
+        row = replay.example_row(width, column_shapes(self.config.train.objective.needs, width))
         return jax.device_put(replay.init(self.rules, row), NamedSharding(self.mesh, PartitionSpec()))
 
     def weights(self, train: TrainState) -> Params:
@@ -149,7 +149,7 @@ def build(
     return parts, init_loop_state(train, parts.empty_buffer())
 
 
-def _column_shapes(needs: Set[str], max_length: int) -> dict[str, Any]:
+def column_shapes(needs: Set[str], max_length: int) -> dict[str, Any]:
     """Shape and dtype of a row's columns by name: of those that an objective needs and not every row has anyway."""
     number, tokens = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((), (max_length,)))
     shapes = {"advantage": number, "sampler_logprobs": tokens, "reference_logprobs": tokens}

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from pper_jax.plan.groups import Group, axes_of, permuted, replica_group
+from pper_jax.plan.groups import Group, axes_of, continues, permuted, replica_group
 from pper_jax.plan.hlo_text import Computation, Instruction, Module, parse
 from pper_jax.plan.products import MATRIX_CALLS, call_flops, convolution_flops, dot_flops
 from pper_jax.plan.traffic import traffic
@@ -28,7 +28,7 @@ REDUCE, GATHER, SCATTER, EXCHANGE = "all-reduce", "all-gather", "reduce-scatter"
 PERMUTE, RAGGED, BROADCAST = "collective-permute", "ragged-all-to-all", "collective-broadcast"
 COLLECTIVES = (REDUCE, GATHER, SCATTER, EXCHANGE, PERMUTE, RAGGED, BROADCAST)
 # what a custom call may be that neither multiplies matrices nor hides work
-_HARMLESS = re.compile(r"Allocate|Assume|Async|Bitpacked|Sharding|annotate|topk|TopK|LayoutConstraint|Pin|Unpin")
+_HARMLESS = re.compile(r"Allocate|Assume|Async|Bitpacked|Bitcast|Sharding|annotate|[Tt]op[Kk]|LayoutConstraint|[Pp]in$")
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ class _Counting:
 
     def _moved(self, one: Instruction, where: Computation) -> dict[str, float]:
         kind = one.opcode.removesuffix("-start")
-        if kind not in COLLECTIVES or _continues(one):
+        if kind not in COLLECTIVES or continues(one.attributes):
             return {}
         sent = sum(shape.bytes for operand in where.inputs(one) for shape in operand)
         group = (permuted if kind == PERMUTE else replica_group)(one.attributes, self.axes)
@@ -178,12 +178,6 @@ def _bytes_moved(kind: str, sent: float, group: Group) -> float:
         return sent
     share = (n - 1) / n
     return {REDUCE: 2 * share * sent, GATHER: share * n * sent}.get(kind, share * sent)
-
-
-def _continues(one: Instruction) -> bool:
-    """Whether this is a later part of a collective that a TPU spreads over several fusions; its first part counts."""
-    found = re.search(r'"async_collective_fusion_config":\{"flag_start":"(-?\d+)"', one.attributes)
-    return found is not None and found.group(1) != "-1"
 
 
 def _target(one: Instruction) -> str:
