@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,13 +26,14 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from pper_jax.errors import RunFailure, UserError
 from pper_jax.execution.shard import shard
 from pper_jax.files import dump_jsonl, read_jsonl, write_atomic
-from pper_jax.loop.lifeline import Lifeline, accept, connect, listen
+from pper_jax.loop.lifeline import Lifeline, accept, connect, listen, tell
 from pper_jax.loop.processes import DistributedSection
 from pper_jax.sharding import make_mesh
 from pper_jax.tasks import Sample, Task
-from pper_jax.terminal import Interrupted
+from pper_jax.terminal import Interrupted, end_now
 from pper_jax.types import Params
 
+GRACE_S = 60
 SHUTDOWN_S = 5  # for the others to leave too; at the end of a run they stand at the same place
 PATIENCE_S = 10.0  # for the lifeline to say which process broke a collective
 
@@ -103,24 +105,32 @@ def joined(options: DistributedSection) -> Iterator[Team]:
 
 
 def _join(options: DistributedSection) -> tuple[Team, Lifeline]:
+    where = (
+        f"the coordinator {options.coordinator}" if options.coordinator else "the address that the environment names"
+    )
+    lost = (
+        f"the processes of the run did not find each other within {options.timeout_s} s at {where}; start the same "
+        "command for every process, and see that process 0 can be reached there"
+    )
+    # JAX would end the process with a stack trace, so it is given more time than we take.
+    watch = threading.Timer(options.timeout_s, lambda: (tell(lost), end_now(1)))
+    watch.daemon = True
+    watch.start()
     try:
         jax.distributed.initialize(
             options.coordinator,
             options.num_processes,
             options.process_id,
-            initialization_timeout=options.timeout_s,
+            initialization_timeout=options.timeout_s + GRACE_S,
             shutdown_timeout_seconds=SHUTDOWN_S,
         )
         team = Team(jax.process_index(), jax.process_count())
         host = str(options.coordinator).rpartition(":")[0].strip("[]") if options.coordinator else None
         return team, Lifeline(_peers(team, host, options.timeout_s))
     except (RuntimeError, ValueError, OSError) as error:
-        where = f"the coordinator {options.coordinator}" if options.coordinator else "what the environment names"
-        reason = " ".join(str(error).split())[:200]
-        raise RunFailure(
-            f"the processes of the run did not find each other within {options.timeout_s} s at {where} ({reason}); "
-            "start the same command for every process, and see that process 0 can be reached there"
-        ) from None
+        raise RunFailure(f"{lost} ({' '.join(str(error).split())[:200]})") from None
+    finally:
+        watch.cancel()
 
 
 def _peers(team: Team, host: str | None, timeout_s: float) -> dict[int, socket.socket]:

@@ -59,9 +59,14 @@ class Lifeline:
         said = line.decode(errors="replace").strip()
         reason = said or f"process {index} of the run died or cannot be reached any more"
         self._tell(reason.encode() + b"\n")  # to the others, where this is process 0
-        with contextlib.suppress(OSError):
-            os.write(sys.stderr.fileno(), f"pper: this process ends because {reason}; {ADVICE}\n".encode())
+        tell(f"this process ends because {reason}; {ADVICE}")
         self._end(1)
+
+
+def tell(sentence: str) -> None:
+    """A last line, from whatever thread."""
+    with contextlib.suppress(OSError, ValueError):
+        os.write(sys.stderr.fileno(), f"pper: {sentence}\n".encode())
 
 
 def listen(host: str) -> tuple[socket.socket, int]:
