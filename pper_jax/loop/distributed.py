@@ -8,8 +8,11 @@ holds (but for checkpoints, of which each writes its part), so the folder must b
 
 from __future__ import annotations
 
+import atexit
 import json
+import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +29,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from pper_jax.errors import RunFailure, UserError
 from pper_jax.execution.shard import shard
 from pper_jax.files import dump_jsonl, read_jsonl, write_atomic
-from pper_jax.loop.lifeline import Lifeline, accept, connect, listen, tell
+from pper_jax.loop.lifeline import ADVICE, Lifeline, accept, connect, listen, tell
 from pper_jax.loop.processes import DistributedSection
 from pper_jax.sharding import make_mesh
 from pper_jax.tasks import Sample, Task
@@ -99,21 +102,22 @@ def joined(options: DistributedSection) -> Iterator[Team]:
         if _broken(error):
             time.sleep(PATIENCE_S)  # the lifeline knows who is gone, says so, and ends this process
         lifeline.fail(_why(team, error))
+        atexit.register(
+            _leave, error.code if isinstance(error, Interrupted) else 2 if isinstance(error, UserError) else 1
+        )
         raise
     lifeline.finish()
     jax.distributed.shutdown()
 
 
 def _join(options: DistributedSection) -> tuple[Team, Lifeline]:
-    where = (
-        f"the coordinator {options.coordinator}" if options.coordinator else "the address that the environment names"
-    )
+    where = "the address that the environment names" if options.auto else f"the coordinator {options.coordinator}"
     lost = (
         f"the processes of the run did not find each other within {options.timeout_s} s at {where}; start the same "
         "command for every process, and see that process 0 can be reached there"
     )
     # JAX would end the process with a stack trace, so it is given more time than we take.
-    watch = threading.Timer(options.timeout_s, lambda: (tell(lost), end_now(1)))
+    watch = threading.Timer(options.timeout_s, _give_up, [lost])
     watch.daemon = True
     watch.start()
     try:
@@ -133,6 +137,18 @@ def _join(options: DistributedSection) -> tuple[Team, Lifeline]:
         watch.cancel()
 
 
+def _give_up(sentence: str) -> None:
+    tell(sentence)
+    end_now(1)
+
+
+def _leave(code: int) -> None:
+    """End the process at its exit, before JAX would wait there for the others, which are gone."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 def _peers(team: Team, host: str | None, timeout_s: float) -> dict[int, socket.socket]:
     own = host or socket.gethostbyname(socket.gethostname())
     server, port = listen(own) if team.leads else (None, 0)
@@ -145,7 +161,7 @@ def _peers(team: Team, host: str | None, timeout_s: float) -> dict[int, socket.s
 def _why(team: Team, error: BaseException) -> str:
     """The reason that the others give for ending."""
     if isinstance(error, Interrupted):
-        return f"process {team.index} of the run was told to end"
+        return f"process {team.index} of the run was told to end; {ADVICE}"
     if isinstance(error, (UserError, RunFailure)):
         return f"process {team.index} of the run ended: {error}"
     return f"process {team.index} of the run failed ({type(error).__name__}: {error})"

@@ -57,9 +57,9 @@ class Lifeline:
                 return
             self._over = True
         said = line.decode(errors="replace").strip()
-        reason = said or f"process {index} of the run died or cannot be reached any more"
+        reason = said or f"process {index} of the run died or cannot be reached any more; {ADVICE}"
         self._tell(reason.encode() + b"\n")  # to the others, where this is process 0
-        tell(f"this process ends because {reason}; {ADVICE}")
+        tell(f"this process ends because {reason}")
         self._end(1)
 
 
