@@ -102,9 +102,8 @@ def joined(options: DistributedSection) -> Iterator[Team]:
         if _broken(error):
             time.sleep(PATIENCE_S)  # the lifeline knows who is gone, says so, and ends this process
         lifeline.fail(_why(team, error))
-        atexit.register(
-            _leave, error.code if isinstance(error, Interrupted) else 2 if isinstance(error, UserError) else 1
-        )
+        code = 2 if isinstance(error, UserError) else 1
+        atexit.register(_leave, error.code if isinstance(error, Interrupted) else code)
         raise
     lifeline.finish()
     jax.distributed.shutdown()
@@ -120,6 +119,7 @@ def _join(options: DistributedSection) -> tuple[Team, Lifeline]:
     watch = threading.Timer(options.timeout_s, _give_up, [lost])
     watch.daemon = True
     watch.start()
+    jax.config.update("jax_enable_preemption_service", False)  # SIGTERM is heard by pper_jax.terminal
     try:
         jax.distributed.initialize(
             options.coordinator,
