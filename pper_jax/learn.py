@@ -16,10 +16,11 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from pper_jax import replay
-from pper_jax.models import rules_of
+from pper_jax.models import on_mesh, rules_of
+from pper_jax.models.lora import Adapted, LoraConfig
 from pper_jax.sharding import batch_sharding, check_batch, tree_shardings
 from pper_jax.train import Metrics, Objective, cross_entropy, program_batch, train_step
-from pper_jax.types import TrainBatch, TrainState
+from pper_jax.types import Params, TrainBatch, TrainState
 
 TARGET_LOGPROBS = ("sampler_logprobs", "reference_logprobs")
 
@@ -38,38 +39,54 @@ def make_learn_step(
     batch_size: int,
     accumulate: int = 1,
     objective: Objective = cross_entropy,
+    pairs: bool = False,
+    base: Params | None = None,
+    lora: LoraConfig | None = None,
 ) -> LearnStep:
     """Jitted ``(TrainState, ReplayState) -> (TrainState, ReplayState, Metrics, Draw, program ids [B])``, both donated.
 
     The draw's key is ``fold_in(state.key, state.step)``, so that a resumed run draws what it would have drawn.
-    A program whose new log-probability is not finite keeps the one that it had.
+    A program whose new log-probability is not finite keeps the one that it had. With ``pairs`` it draws pairs of a
+    task, solved and failed (:func:`pper_jax.replay.sample_pairs`), as DPO needs them; the batch size is then even.
+
+    With ``base``, ``state.params`` are adapters as ``lora`` has them, and the model is that of both merged. The base is
+    an argument of the compiled step: it is not copied, and not trained.
 
     Raises:
         UserError: the mesh does not divide the batch.
     """
     replicated = NamedSharding(mesh, PartitionSpec())
+    if pairs:  # those of a pair stay together
+        check_batch(batch_size // 2, accumulate, mesh, "half of batch_size, for pairs,")
     check_batch(batch_size, accumulate, mesh)
     state_shardings = tree_shardings(state, mesh, rules_of(module))
 
     def step(
-        state: TrainState, buffer: replay.ReplayState
+        state: TrainState, buffer: replay.ReplayState, base: Params | None = None
     ) -> tuple[TrainState, replay.ReplayState, Metrics, replay.Draw, jax.Array]:
         key = jax.random.fold_in(state.key, state.step)
-        buffer, draw = replay.sample(buffer, key, batch_size, config)
+        if pairs:
+            buffer, draw = replay.sample_pairs(buffer, key, batch_size // 2)
+        else:
+            buffer, draw = replay.sample(buffer, key, batch_size, config)
         drawn = replay.gather(buffer, draw.indices)
+        drawn = replace(drawn, extras={**drawn.extras, "pass_rate": drawn.pass_rate})
         batch = jax.lax.with_sharding_constraint(_as_batch(drawn, draw.weight), batch_sharding(mesh))
         measured_at = state.step  # of the parameters that the log-probs are measured with: those before the step
-        state, metrics = train_step(module, optimizer, accumulate, state, batch, objective=objective, mesh=mesh)
+        model = module if base is None else Adapted(on_mesh(module, mesh, rows=("fsdp",)), base, lora or LoraConfig())
+        state, metrics = train_step(model, optimizer, accumulate, state, batch, objective=objective, mesh=mesh)
         measured = jnp.where(jnp.isfinite(metrics.row_logprob), draw.indices, -1)
         buffer = replay.update(buffer, measured, metrics.row_logprob, measured_at)
         return state, replay.refresh(buffer, config, draw.indices), metrics, draw, drawn.program_id
 
-    return jax.jit(
+    given = (state_shardings, replicated)
+    compiled = jax.jit(
         step,
-        in_shardings=(state_shardings, replicated),
+        in_shardings=given if base is None else (*given, tree_shardings(base, mesh, rules_of(module))),
         out_shardings=(state_shardings, replicated, replicated, replicated, replicated),
         donate_argnums=(0, 1),
     )
+    return compiled if base is None else lambda state, buffer: compiled(state, buffer, base)
 
 
 def _as_batch(drawn: replay.Items, weight: jax.Array) -> TrainBatch:

@@ -46,6 +46,13 @@ RULES: tuple[Rule, ...] = (
     rule(r"(up|gate)/bias$", ("tp",)),  # [F]
     rule(r"down/kernel$", ("tp", "fsdp")),  # [F, M]
     rule(r"lm_head/kernel$", ("fsdp", "tp"), (("fsdp", "tp"), None)),  # [M, V]
+    # Adapters (models/lora.py): A [*inputs, rank] and B [rank, *outputs] are split as their weight.
+    rule(r"(query|key|value|up|gate|lm_head)/kernel/lora_a$", ("fsdp", None)),
+    rule(r"(query|key|value)/kernel/lora_b$", (None, "tp", None)),
+    rule(r"(up|gate|lm_head)/kernel/lora_b$", (None, "tp")),
+    rule(r"attention/out/kernel/lora_a$", ("tp", None, None)),
+    rule(r"(down/kernel|token_embedding/embedding)/lora_a$", ("tp", None)),
+    rule(r"(out/kernel|down/kernel|_embedding/embedding)/lora_b$", (None, "fsdp")),
 )
 
 

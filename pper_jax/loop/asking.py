@@ -18,6 +18,7 @@ FREE = frozenset(
         "rounds",
         "train.checkpoint_every",
         "train.stop_after_skipped",
+        "train.stop_after_unchanged",
         "execution.workers",
         "execution.backend",
         "execution.isolation",

@@ -13,10 +13,12 @@ from pper_jax.errors import UserError
 from pper_jax.execution import Limits, TestPool, pool_class
 from pper_jax.execution.limits import DAY_S, MEBIBYTE
 from pper_jax.loop.processes import DistributedSection
+from pper_jax.models.lora import LoraConfig
 from pper_jax.ranges import SEEDS, check_file_name, check_number
 from pper_jax.replay import PRESETS, ReplayConfig
 from pper_jax.settings import apply_overrides, load_config
 from pper_jax.terminal import check_interrupted
+from pper_jax.train.objectives import ObjectiveConfig
 from pper_jax.train.optimizer import OptimizerConfig
 
 # More is a slip of the keyboard: no machine holds the arrays, or the processes.
@@ -173,12 +175,58 @@ class TrainSection:
 
 
 @dataclass(frozen=True)
+class LearnSection(TrainSection):
+    """Fine-tuning on what replay draws, for the ``objective``.
+
+    ``stop_after_unchanged`` steps in a row that learn nothing, since every gradient or every update was exactly 0, end
+    the run. ``roll_back``: where the held-out pass rate falls by more than this share below its best, training goes on
+    from the parameters and the optimizer's state of the best round.
+    """
+
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    stop_after_unchanged: int = 1
+    roll_back: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number("stop_after_unchanged", self.stop_after_unchanged, least=1, whole=True)
+        if self.roll_back is not None:
+            check_number("roll_back", self.roll_back, least=0, most=1)
+        if self.objective.pairs and self.batch_size // self.accumulate % 2:
+            raise UserError(
+                f"batch_size is {self.batch_size} with accumulate {self.accumulate}; the objective "
+                f"{self.objective.name} learns from pairs, so each part must have an even number of programs"
+            )
+
+
+@dataclass(frozen=True)
 class MeshSection:
     """Sizes of the mesh axes; -1 (at most one) takes the devices that are left."""
 
     data: int = -1
     fsdp: int = 1
     tp: int = 1
+
+
+def check_objective(objective: ObjectiveConfig, rules: ReplayConfig) -> None:
+    """Raise UserError where ``objective`` needs programs that the buffer never holds, or draws that it never makes."""
+    most_failed = rules.store == "solved" or rules.min_pass_rate >= 1
+    lacks = {
+        "raft": "solved" if rules.store == "failed" else "",
+        "dpo": "failed" if most_failed else "solved" if rules.store == "failed" else "",
+        "unlikelihood": "failed" if most_failed or rules.min_pass_rate > 0 else "",
+    }.get(objective.name)
+    if lacks:
+        raise UserError(
+            f"train.objective is {objective.name}, which needs {lacks} programs, and the buffer holds none with "
+            f"replay.store {rules.store} and replay.min_pass_rate {rules.min_pass_rate:g}; set replay.store: all and "
+            "replay.min_pass_rate: 0, or take another objective"
+        )
+    if objective.pairs and (rules.fresh > 0 or not rules.replacement):
+        raise UserError(
+            f"train.objective is {objective.name}, which draws pairs with replacement from all that is stored; leave "
+            "replay.fresh and replay.replacement out"
+        )
 
 
 @dataclass(frozen=True)
@@ -199,7 +247,8 @@ class RunConfig:
     execution: ExecutionSection = field(default_factory=ExecutionSection)
     replay: ReplayConfig = field(default_factory=ReplayConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    train: TrainSection = field(default_factory=TrainSection)
+    train: LearnSection = field(default_factory=LearnSection)
+    lora: LoraConfig = field(default_factory=LoraConfig)
     mesh: MeshSection = field(default_factory=MeshSection)
     distributed: DistributedSection = field(default_factory=DistributedSection)
 
@@ -210,3 +259,11 @@ class RunConfig:
         check_file_name("name", self.name)
         for split in self.tasks.eval:
             check_file_name("a name of tasks.eval", split)
+        check_objective(self.train.objective, self.replay)
+        if self.replay.fresh > 0 and not self.replay.fresh_draws(self.train.batch_size):
+            raise UserError(
+                f"replay.fresh is {self.replay.fresh}, which of a batch of {self.train.batch_size} is no program; "
+                "raise it, or leave it out"
+            )
+        if self.train.roll_back is not None and not self.tasks.eval:
+            raise UserError("train.roll_back goes by held-out tasks, and there are none; give some under tasks.eval")

@@ -30,7 +30,7 @@ def is_finished(folder: RunFolder, rounds: int) -> bool:
 def finish(parts: Parts, state: LoopState, folder: RunFolder) -> None:
     """Write model, replayed programs and summary: the run is finished when the last is there."""
     config = parts.config
-    model, params = parts.model, jax.device_get(parts.team.params(state.train.params))
+    model, params = parts.model, jax.device_get(parts.team.params(parts.weights(state.train)))
     if not parts.team.leads:
         return
     save_model(folder.model, model.module, params, model.tokenizer, eos_ids=model.eos_ids)

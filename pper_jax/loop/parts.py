@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -20,11 +22,15 @@ from pper_jax.loop.distributed import Team
 from pper_jax.loop.keys import stream
 from pper_jax.loop.sources import FileSource, ModelSource, Source
 from pper_jax.loop.state import LoopState, init_loop_state
-from pper_jax.models import load_model, read_ends, resolve_model, rules_of
+from pper_jax.models import CausalLM, load_model, read_ends, resolve_model, rules_of
+from pper_jax.models.lora import init_adapters, merge
 from pper_jax.programs import LanguageModel, encode_prompts
 from pper_jax.sharding import check_batch, make_mesh, place
 from pper_jax.tasks import Task, load_tasks
-from pper_jax.train import init_train_state, make_optimizer
+from pper_jax.train import init_train_state, make_objective, make_optimizer, target_logprobs
+from pper_jax.types import Params, TrainBatch, TrainState
+
+_merged = jax.jit(merge, static_argnames="config")
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,9 @@ class Parts:
         optimizer: the Optax chain.
         mesh: the devices.
         learn: the compiled draw -> train -> write back.
+        base: the parameters below the adapters, where those are trained.
+        reference: the parameters that the run begins with, where the objective looks at them.
+        score: compiled ``(parameters, batch) -> [B, T]``, the log-probability of each target.
         rules: the replay room's options.
         tasks: those that are learnt from.
         prompts: their token ids, in the same order.
@@ -51,6 +60,9 @@ class Parts:
     optimizer: optax.GradientTransformation
     mesh: Mesh
     learn: LearnStep
+    base: Params | None
+    reference: Params | None
+    score: Callable[[Params, TrainBatch], jax.Array]
     rules: replay.ReplayConfig
     tasks: Sequence[Task]
     prompts: Sequence[Sequence[int]]
@@ -61,18 +73,26 @@ class Parts:
 
     def empty_buffer(self) -> replay.ReplayState:
         """A replay buffer without programs, a copy on every device: the learn step compiles for that alone."""
-        return self.everywhere(replay.init(self.rules, max_length=self.config.train.max_length))
+        width = self.config.train.max_length
+        row = replay.example_row(width, _column_shapes(self.config.train.objective.needs, width))
+        return self.everywhere(replay.init(self.rules, row))
 
     def everywhere(self, tree: Any) -> Any:
         """Arrays that every process has, as copies on every device of the mesh."""
         whole = NamedSharding(self.mesh, PartitionSpec())
         return place(tree, jax.tree.map(lambda _: whole, tree))
 
+    def weights(self, train: TrainState) -> Params:
+        """The model's parameters: those that are trained, or the base with what is trained merged into it."""
+        if self.base is None:
+            return train.params
+        return _merged(self.base, train.params, config=self.config.lora)
+
     def writer(self, state: LoopState) -> LanguageModel:
         """The model as it stands, under the name that goes into its samples."""
         rounds = int(state.round)
         name = self.config.model if rounds == 0 else f"{self.config.model}, after round {rounds}"
-        return replace(self.model, params=self.team.params(state.train.params), name=name)
+        return replace(self.model, params=self.team.params(self.weights(state.train)), name=name)
 
 
 def build(
@@ -110,23 +130,23 @@ def build(
     horizon = horizon or max(1, config.rounds * config.train.steps)
     optimizer = make_optimizer(config.optimizer, horizon)
     rules = config.replay
-    train = init_train_state(params, optimizer, stream(config.seed, "replay"), mesh, rules_of(module))
-    learn = make_learn_step(
-        module,
-        optimizer,
-        train,
-        mesh,
-        rules,
-        batch_size=config.train.batch_size,
-        accumulate=config.train.accumulate,
-        **learn_options,
-    )
+    base, trained = None, params
+    if config.lora.rank:
+        base, trained = params, init_adapters(config.lora, params, stream(config.seed, "lora"))
+    train = init_train_state(trained, optimizer, stream(config.seed, "replay"), mesh, rules_of(module))
+    reference = None
+    if "reference_logprobs" in config.train.objective.needs:  # the trained parameters themselves are given away
+        reference = jax.tree.map(jnp.copy, params) if base is None else base
+    learn = _learn_step(config, module, optimizer, train, mesh, base, learn_options)
     parts = Parts(
         config=config,
         model=model,
         optimizer=optimizer,
         mesh=mesh,
         learn=learn,
+        base=base,
+        reference=reference,
+        score=jax.jit(partial(target_logprobs, module), out_shardings=NamedSharding(mesh, PartitionSpec())),
         rules=rules,
         tasks=tasks,
         prompts=prompts,
@@ -140,6 +160,33 @@ def build(
         team=team,
     )
     return parts, init_loop_state(train, parts.empty_buffer())
+
+
+def _column_shapes(needs: Set[str], max_length: int) -> dict[str, Any]:
+    """Shape and dtype of a row's columns by name: of those that an objective needs and not every row has anyway."""
+    number, tokens = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((), (max_length,)))
+    shapes = {"advantage": number, "sampler_logprobs": tokens, "reference_logprobs": tokens}
+    return {name: shape for name, shape in shapes.items() if name in needs}
+
+
+def _learn_step(
+    config: RunConfig,
+    module: CausalLM,
+    optimizer: optax.GradientTransformation,
+    train: TrainState,
+    mesh: Mesh,
+    base: Params | None,
+    given: Mapping[str, Any],
+) -> LearnStep:
+    options: dict[str, Any] = {
+        "batch_size": config.train.batch_size,
+        "accumulate": config.train.accumulate,
+        "objective": make_objective(config.train.objective),
+        "pairs": config.train.objective.pairs,
+        "base": base,
+        "lora": config.lora,
+    }
+    return make_learn_step(module, optimizer, train, mesh, config.replay, **{**options, **given})
 
 
 def _source(config: RunConfig) -> Source:

@@ -23,6 +23,7 @@ from pper_jax.errors import RunFailure
 from pper_jax.execution import TestPool
 from pper_jax.files import RunFolder, read_jsonl
 from pper_jax.loop.checkpoint import Checkpoints
+from pper_jax.loop.columns import with_columns
 from pper_jax.loop.config import RunConfig
 from pper_jax.loop.distributed import joined, programs_of, programs_of_the_first, verdicts_of
 from pper_jax.loop.ending import finish, is_finished
@@ -173,6 +174,7 @@ def store(
         eos=parts.model.eos_ids,
         max_length=parts.config.train.max_length,
     )
+    items = with_columns(parts, state, items, index)
     buffer = parts.empty_buffer() if parts.config.replay.mode == "none" else state.buffer
     rows = 1 << (len(samples) - 1).bit_length()  # few sizes, so that adding is compiled once
     items = replay.pad_items(items, rows)
@@ -193,9 +195,9 @@ def named_rows(parts: Parts, buffer: replay.ReplayState) -> list[dict[str, Any]]
 def learn(parts: Parts, state: LoopState, journal: Journal, checkpoints: Checkpoints, index: int) -> LoopState:
     """Phase P: draw by priority, fine-tune up to ``train.steps`` steps, and save."""
     options, first = parts.config.train, int(state.step)
-    steps = Steps(journal, index, options.stop_after_skipped)
-    if not bool(state.buffer.filled.any()):
-        say(f"round {index}: the replay buffer is empty (nothing to store), so nothing is trained")
+    steps = Steps(journal, index, options.stop_after_skipped, options.stop_after_unchanged)
+    if lacking := nothing_to_learn(parts, state):
+        say(f"round {index}: {lacking}, so nothing is trained")
         first = options.steps
     step = first
     with (
@@ -226,13 +228,23 @@ def learn(parts: Parts, state: LoopState, journal: Journal, checkpoints: Checkpo
     return state
 
 
+def nothing_to_learn(parts: Parts, state: LoopState) -> str:
+    """What the replay buffer lacks, in words; empty where there is something to draw."""
+    if not bool(state.buffer.filled.any()):
+        return "the replay buffer is empty (nothing to store)"
+    if parts.config.train.objective.pairs and not bool(replay.has_pairs(state.buffer)):
+        return "no task has both a solved and a failed program in the replay buffer"
+    return ""
+
+
 class Steps:
     """Training steps that were taken and are not written yet."""
 
-    def __init__(self, journal: Journal, index: int, patience: int) -> None:
-        self.journal, self.index, self.patience = journal, index, patience
+    def __init__(self, journal: Journal, index: int, most_skipped: int, most_unchanged: int) -> None:
+        self.journal, self.index = journal, index
+        self.most_skipped, self.most_unchanged = most_skipped, most_unchanged
         self.pending: list[tuple[int, Any]] = []
-        self.skipped = 0  # in a row
+        self.skipped = self.unchanged = 0  # in a row
 
     def took(self, step: int, measured: Sequence[Any]) -> None:
         """Note a step and what it measured, still on the device."""
@@ -246,10 +258,19 @@ class Steps:
             metrics, draw, programs = jax.device_get(arrays)
             loss, skipped = float(metrics.loss), bool(metrics.skipped)
             figures = {"loss": loss, "grad_norm": float(metrics.grad_norm), "skipped": skipped}
+            figures |= {"unchanged": True} if metrics.unchanged else {}
             self.journal.log("train", self.index, step=step, **figures)
             self.journal.draws(self.index, step, draw, programs)
             self.skipped = self.skipped + 1 if skipped else 0
-            if self.skipped >= self.patience:
+            self.unchanged = self.unchanged + 1 if metrics.unchanged else 0
+            if self.unchanged >= self.most_unchanged:
+                raise RunFailure(
+                    f"round {self.index}, training step {step} changed nothing ({self.unchanged} such in a row): every "
+                    "gradient or every update was exactly 0. Either no program that was drawn counts for "
+                    "train.objective, or optimizer.learning_rate is too small to move a parameter; "
+                    "train.stop_after_unchanged says how many such steps are borne"
+                )
+            if self.skipped >= self.most_skipped:
                 raise RunFailure(
                     f"round {self.index}, training step {step}: the loss or its gradient was NaN or infinite in "
                     f"{self.skipped} steps in a row, which were skipped; the parameters before them are kept in the "

@@ -7,6 +7,7 @@ from pper_jax.models.download import get_model, list_models, resolve_model
 from pper_jax.models.ends import read_ends
 from pper_jax.models.families import GPT2, MODEL_FAMILIES, Family, Llama, build_model, rules_of
 from pper_jax.models.layout import decode_layout, on_mesh
+from pper_jax.models.lora import LoraConfig
 
 __all__ = [
     "GPT2",
@@ -15,6 +16,7 @@ __all__ = [
     "Compute",
     "Family",
     "Llama",
+    "LoraConfig",
     "ModelConfig",
     "RopeScaling",
     "build_model",

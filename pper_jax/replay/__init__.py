@@ -3,6 +3,7 @@
 from pper_jax.replay.buffer import add, refresh, update
 from pper_jax.replay.diagnostics import as_text, describe, table
 from pper_jax.replay.draws import Draw, sample
+from pper_jax.replay.groups import group_advantage, has_pairs, sample_pairs
 from pper_jax.replay.items import Items, example_row, pad_items
 from pper_jax.replay.options import PRESETS, ReplayConfig
 from pper_jax.replay.priorities import Priority, Stored, task_mean
@@ -25,11 +26,14 @@ __all__ = [
     "example_row",
     "from_checkpoint",
     "gather",
+    "group_advantage",
+    "has_pairs",
     "init",
     "pad_items",
     "probabilities",
     "refresh",
     "sample",
+    "sample_pairs",
     "table",
     "task_mean",
     "to_checkpoint",

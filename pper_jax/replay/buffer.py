@@ -23,8 +23,9 @@ Valued = tuple[jax.Array, jax.Array, jax.Array]  # log possibility, log P2Value,
 
 @partial(jax.jit, static_argnames="config")
 def add(state: ReplayState, items: Items, config: ReplayConfig) -> ReplayState:
-    """Store the valid ``items`` that ``config.store`` admits, as if one after the other; refreshes priorities.
+    """Store the valid ``items`` that ``config`` admits, as if one after the other; refreshes priorities.
 
+    It admits by ``store`` and ``min_pass_rate``.
     When all slots are full each makes room: the oldest goes, or with ``evict: lowest`` what is worth least, which may
     be the newcomer. A task at ``task_cap`` makes room among its own programs. With ``mode: none`` all that was stored
     before goes. Compiles anew for another number of items: see :func:`pad_items`. Raises ValueError when rows or extra
@@ -38,6 +39,8 @@ def add(state: ReplayState, items: Items, config: ReplayConfig) -> ReplayState:
     if config.store != "all":
         solved = jnp.asarray(items.pass_rate) >= 1
         keep &= solved if config.store == "solved" else ~solved
+    if config.min_pass_rate > 0:
+        keep &= jnp.asarray(items.pass_rate) >= config.min_pass_rate
     ring = not (config.dedup or config.task_cap or config.evict != "oldest")
     if not ring:
         state, slots = _admitted(state, items, keep, config)

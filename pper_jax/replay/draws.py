@@ -57,7 +57,25 @@ def sample(state: ReplayState, key: jax.Array, n: int, config: ReplayConfig) -> 
     ``(size * probability)**-beta`` over its maximum in the batch (Schaul et al.). Without, it follows from the chance
     that the batch holds the program at all (see ``_inclusion``) and is 1 on average for beta 1, where the weighted sum
     over a batch, divided by its draws, is in expectation the mean over all programs that can be drawn.
+
+    Of the ``n``, ``config.fresh_draws(n)`` come first, drawn evenly, with replacement and with weight 1, from the
+    programs of the newest round that is stored (RLEP's mixture of fresh and replayed programs, arXiv 2507.07451).
     """
+    fresh = config.fresh_draws(n)
+    if not fresh:
+        return drawn_slots(state, *_by_priority(state, key, n, config))
+    key, fresh_key = jax.random.split(key)
+    newest = state.filled & (state.items.round == jnp.max(jnp.where(state.filled, state.items.round, -1)))
+    slots = evenly(fresh_key, newest, fresh)
+    indices, weight = _by_priority(state, key, n - fresh, config)
+    first = (slots >= 0).astype(jnp.float32)
+    return drawn_slots(state, jnp.concatenate([slots, indices]), jnp.concatenate([first, weight]))
+
+
+def _by_priority(state: ReplayState, key: jax.Array, n: int, config: ReplayConfig) -> tuple[jax.Array, jax.Array]:
+    """``n`` draws by priority: slots ``[n]`` int32, -1 where nothing was drawn, and their weights ``[n]`` float32."""
+    if not n:
+        return jnp.zeros(0, jnp.int32), jnp.zeros(0, jnp.float32)
     beta = config.beta if config.mode == "pper" else 0.0
     if config.replacement:
         indices = sum_tree.sample(
@@ -65,8 +83,20 @@ def sample(state: ReplayState, key: jax.Array, n: int, config: ReplayConfig) -> 
         )
         share = probabilities(state)[jnp.maximum(indices, 0)]
         weight = p2value.importance_weights(jnp.where(indices >= 0, share, 0.0), state.size, beta)
-    else:
-        indices, weight = _without_replacement(state, key, n, beta)
+        return indices, weight
+    return _without_replacement(state, key, n, beta)
+
+
+def evenly(key: jax.Array, among: jax.Array, n: int) -> jax.Array:
+    """``n`` slots ``[n]`` int32, each any of those ``among [C]`` bool with the same chance; -1 where there is none."""
+    total = jnp.sum(among, dtype=jnp.int32)
+    chosen = jax.random.randint(key, (n,), 0, jnp.maximum(total, 1))
+    slots = jnp.searchsorted(jnp.cumsum(among, dtype=jnp.int32), chosen, side="right").astype(jnp.int32)
+    return jnp.where(total > 0, slots, -1)
+
+
+def drawn_slots(state: ReplayState, indices: jax.Array, weight: jax.Array) -> tuple[ReplayState, Draw]:
+    """The draw of slots ``indices [n]`` (-1: none) with ``weight [n]``, counted in ``times_drawn``."""
     drawn = indices >= 0
     slots = jnp.maximum(indices, 0)
 

@@ -88,6 +88,8 @@ class ReplayConfig:
         evict: whether the oldest makes room or, newcomers included, what the priority says is worth least.
         preset: ``paper`` or ``safe``: options as ``PRESETS`` has them, below those that are given.
         stratified: one draw from each of ``n`` equal parts of the probability instead of ``n`` independent draws.
+        min_pass_rate: programs that pass a smaller share of their tests are not stored.
+        fresh: share of each batch drawn evenly from the newest round's programs, 0 to 1; the rest by priority.
         priority: what a program is worth: ``p2value``, ``advantage``, ``learnability``, or ``module:NAME`` for a
             :class:`pper_jax.replay.Priority` of one's own.
         max_length: no option but the row length that :func:`init` takes where it is given none.
@@ -112,12 +114,15 @@ class ReplayConfig:
     preset: Preset = "none"
     stratified: bool = True
     priority: str = "p2value"
+    min_pass_rate: float = 0.0
+    fresh: float = 0.0
     max_length: InitVar[int | None] = None
 
     def __post_init__(self, max_length: int | None) -> None:
         check_number("replay.capacity", self.capacity, least=1, most=_SLOTS, whole=True)
         check_number("replay.task_cap", self.task_cap, least=0, most=_SLOTS, whole=True)
-        for name, most in (("alpha", 1), ("uniform_mix", 1), ("omega", _MOST), ("beta", _MOST), ("age_decay", None)):
+        shares = tuple((name, 1) for name in ("alpha", "uniform_mix", "min_pass_rate", "fresh"))
+        for name, most in (*shares, ("omega", _MOST), ("beta", _MOST), ("age_decay", None)):
             check_number(f"replay.{name}", getattr(self, name), least=0, most=most)
         for name, kind in _CHOICES.items():
             if getattr(self, name) not in get_args(kind):
@@ -126,6 +131,10 @@ class ReplayConfig:
         for name in ("replacement", "dedup", "stratified"):
             if not isinstance(getattr(self, name), bool):
                 raise UserError(f"replay.{name} is {getattr(self, name)!r:.60}; it must be true or false")
+        if self.store == "failed" and self.min_pass_rate >= 1:
+            raise UserError(
+                "replay.min_pass_rate is 1 and replay.store is failed, so that nothing is stored; lower one"
+            )
         priorities.named(self.priority)
         if max_length is not None:
             check_number("replay.max_length", max_length, least=1, whole=True)
@@ -135,3 +144,7 @@ class ReplayConfig:
     def even(self) -> bool:
         """Whether worth plays no part in draws (age and ``mode`` may)."""
         return self.mode != "pper" or self.scheme == "uniform" or self.omega == 0
+
+    def fresh_draws(self, n: int) -> int:
+        """How many of ``n`` draws come from the newest round's programs."""
+        return round(self.fresh * n)

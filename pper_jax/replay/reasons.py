@@ -64,9 +64,10 @@ def _value(draw: dict[str, Any], config: ReplayConfig, worth: float) -> str:
 
 def _modifiers(config: ReplayConfig) -> str:
     """What else decides how often a program comes."""
+    fresh = f"with {100 * config.fresh:.3g} % of the draws made among the newest round's programs"
+    found = [fresh] if config.fresh > 0 else []
     if config.mode != "pper":
-        return ""
-    found = []
+        return "".join(found)
     if config.age_decay > 0:
         found.append(f"but for an age decay over {config.age_decay:g} rounds")
     if config.uniform_mix > 0 and (found or not config.even):

@@ -2,23 +2,35 @@
 
 from pper_jax.train.batches import pack_examples, program_batch
 from pper_jax.train.loss import completion_logprobs, loss_sum
-from pper_jax.train.objectives import Objective, cross_entropy, program_sums, targets, token_weights
+from pper_jax.train.objectives import (
+    Objective,
+    ObjectiveConfig,
+    cross_entropy,
+    make_objective,
+    program_sums,
+    targets,
+    token_weights,
+)
 from pper_jax.train.optimizer import OptimizerConfig, make_optimizer
+from pper_jax.train.scoring import target_logprobs
 from pper_jax.train.step import Metrics, init_train_state, make_train_step, train_step
 
 __all__ = [
     "Metrics",
     "Objective",
+    "ObjectiveConfig",
     "OptimizerConfig",
     "completion_logprobs",
     "cross_entropy",
     "init_train_state",
     "loss_sum",
+    "make_objective",
     "make_optimizer",
     "make_train_step",
     "pack_examples",
     "program_batch",
     "program_sums",
+    "target_logprobs",
     "targets",
     "token_weights",
     "train_step",

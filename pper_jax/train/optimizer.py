@@ -13,6 +13,7 @@ from pper_jax.ranges import check_number
 from pper_jax.types import Params
 
 Schedule = Literal["constant", "cosine", "linear"]
+DECAYED = ("kernel", "embedding", "lora_a", "lora_b")
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,8 @@ def learning_rate_schedule(config: OptimizerConfig, total_steps: int) -> optax.S
 
 
 def decay_mask(params: Params) -> Params:
-    """Weight decay applies to matrices (kernels, embeddings), not to biases and norm scales."""
-    return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key in ("kernel", "embedding"), params)
+    """Weight decay applies to matrices (kernels, embeddings, adapters), not to biases and norm scales."""
+    return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key in DECAYED, params)
 
 
 def make_optimizer(config: OptimizerConfig, total_steps: int) -> optax.GradientTransformation:

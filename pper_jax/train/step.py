@@ -33,6 +33,7 @@ class Metrics:
         tokens: [] float32, the objective's count: target tokens in the batch.
         row_logprob: float32, shaped as the batch's weight: the objective's ``per_program``; by default the
             log-probability of each program's targets under the parameters *before* the step.
+        unchanged: [] bool, every gradient or every update was exactly 0, so that nothing was learnt.
         skipped: [] bool, the loss, a gradient or an update was not finite, so nothing but ``step`` moved.
     """
 
@@ -41,6 +42,7 @@ class Metrics:
     tokens: jax.Array
     row_logprob: jax.Array
     skipped: jax.Array | bool = False
+    unchanged: jax.Array | bool = False
 
 
 TrainStep = Callable[[TrainState, TrainBatch], tuple[TrainState, Metrics]]
@@ -150,11 +152,13 @@ def train_step(
     loss, grad_norm = total * scale, optax.tree.norm(grads)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm) & jnp.isfinite(optax.tree.norm(updates))
+    update_norm = optax.tree.norm(updates)
+    finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm) & jnp.isfinite(update_norm)
     params, opt_state = jax.tree.map(
         lambda new, old: jnp.where(finite, new, old), (params, opt_state), (state.params, state.opt_state)
     )
     metrics = Metrics(loss, grad_norm, tokens=count, row_logprob=row_logprob, skipped=~finite)
+    metrics = replace(metrics, unchanged=finite & ((grad_norm == 0) | (update_norm == 0)))
     return replace(state, step=state.step + 1, params=params, opt_state=opt_state), metrics
 
 
