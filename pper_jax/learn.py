@@ -61,6 +61,8 @@ def make_learn_step(
         UserError: the mesh does not divide the batch.
     """
     replicated = NamedSharding(mesh, PartitionSpec())
+    if pairs:  # those of a pair stay together
+        check_batch(batch_size // 2, accumulate, mesh, "half of batch_size, for pairs,")
     check_batch(batch_size, accumulate, mesh)
     state_shardings = tree_shardings(state, mesh, rules_of(module))
     size = sum(np.size(leaf) for leaf in jax.tree.leaves(state.params if base is None else base))

@@ -139,6 +139,22 @@ def tree_shardings(tree: Any, mesh: Mesh, rules: Sequence[Rule] = ()) -> Any:
     )
 
 
+def place(tree: Any, shardings: Any) -> Any:
+    """``jax.device_put``, and also onto devices of other processes, each of which gives the same whole arrays."""
+    if all(sharding.is_fully_addressable for sharding in jax.tree.leaves(shardings)):
+        return jax.device_put(tree, shardings)
+    return jax.tree.map(_place, tree, shardings)
+
+
+def _place(leaf: Any, sharding: NamedSharding) -> jax.Array:
+    if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
+        return jax.device_put(leaf, sharding)
+    if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return jax.random.wrap_key_data(_place(jax.random.key_data(leaf), sharding), impl=jax.random.key_impl(leaf))
+    host = np.asarray(leaf)
+    return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
+
+
 def unfollowed(tree: Any, mesh: Mesh, rules: Sequence[Rule] = ()) -> list[str]:
     """A sentence about each rule that an array of ``tree`` is too odd to follow, with the memory that this costs."""
     found: dict[tuple[str, tuple[int, ...]], list[str]] = {}
@@ -198,7 +214,7 @@ def check_batch(rows: int, accumulate: int, mesh: Mesh, name: str = "batch_size"
 
 def shard_params(params: Params, mesh: Mesh, rules: Sequence[Rule] = ()) -> Params:
     """Place ``params`` on ``mesh`` by the rules table."""
-    return jax.device_put(params, tree_shardings(params, mesh, rules))
+    return place(params, tree_shardings(params, mesh, rules))
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ import orbax.checkpoint as ocp
 from pper_jax import replay
 from pper_jax.errors import RunFailure
 from pper_jax.loop.state import LoopState
+from pper_jax.sharding import place
 from pper_jax.terminal import say
 
 KEPT = 2  # the newest may be damaged
@@ -32,7 +33,11 @@ def _is_key(leaf: Any) -> bool:
 def _plain(state: LoopState) -> Any:
     """What is saved: keys as their data, the sum tree as its leaves."""
     saved = replace(state, buffer=replay.to_checkpoint(state.buffer))
-    return jax.tree.map(lambda leaf: jax.random.key_data(leaf) if _is_key(leaf) else leaf, saved)
+    saved = jax.tree.map(lambda leaf: jax.random.key_data(leaf) if _is_key(leaf) else leaf, saved)
+    everywhere = state.train.step.sharding
+    if everywhere.is_fully_addressable:
+        return saved
+    return jax.tree.map(lambda leaf: place(leaf, everywhere) if leaf.is_fully_addressable else leaf, saved)
 
 
 def _whole(saved: Any, like: LoopState) -> LoopState:

@@ -30,7 +30,9 @@ def is_finished(folder: RunFolder, rounds: int) -> bool:
 def finish(parts: Parts, state: LoopState, folder: RunFolder) -> None:
     """Write model, replayed programs and summary: the run is finished when the last is there."""
     config = parts.config
-    model, params = parts.model, jax.device_get(parts.weights(state.train))
+    model, params = parts.model, jax.device_get(parts.team.params(parts.weights(state.train)))
+    if not parts.team.leads:
+        return
     save_model(folder.model, model.module, params, model.tokenizer, eos_ids=model.eos_ids)
     write_json(folder.replayed, finite({"programs": most_replayed(folder, parts)}))
     summary = {
