@@ -153,7 +153,6 @@ def _compiled(
     tell: Callable[[str], None],
 ) -> Compiled:
     """One call, compiled whole or at two depths; from the cache where it was before."""
-    trips = STEPS if name == DECODE else 1
 
     def at(depth: int) -> Compiled:
         check_interrupted()
@@ -171,7 +170,7 @@ def _compiled(
         def make() -> Compiled:
             sizes = "x".join(str(size) for size in mesh.shape.values())
             tell(f"compiling the {name} for {topology.text}, data x fsdp x tp = {sizes}, {depth} layers")
-            return compile_call(LOWERING[name](config, shape, dtype, mesh), mesh, trips)
+            return compile_call(LOWERING[name](config, shape, dtype, mesh), mesh)
 
         return remembered(asked, make)
 
