@@ -57,8 +57,8 @@ class Compiled:
         return self.refused or self.arguments + self.outputs + self.temporaries + self.code
 
 
-def compile_call(lowered: Lowered, mesh: Any, trips: float) -> Compiled:
-    """Compile for the mesh's devices; ``trips`` as :func:`pper_jax.plan.hlo.account` takes it."""
+def compile_call(lowered: Lowered, mesh: Any) -> Compiled:
+    """Compile for the mesh's devices."""
     began = time.monotonic()
     with heard() as said:
         try:
@@ -71,7 +71,7 @@ def compile_call(lowered: Lowered, mesh: Any, trips: float) -> Compiled:
         took = time.monotonic() - began
     memory = call.memory_analysis()
     return Compiled(
-        account(call.as_text(), mesh, trips=trips),
+        account(call.as_text(), mesh, trips=lowered.trips),
         lowered.holds,
         arguments=memory.argument_size_in_bytes,
         outputs=memory.output_size_in_bytes - memory.alias_size_in_bytes,

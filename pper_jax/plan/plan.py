@@ -117,9 +117,7 @@ def plan_run(
     check_batches(config, model, mesh)
     dtype = config.dtype if config.dtype != "auto" else _usual_dtype(topology)
     calls = {name: _compiled(name, config, model, topology, dtype, mesh, layers, tell) for name in parts}
-    kept = calls[LEARN].holds if LEARN in calls else {}
-    if "reference_logprobs" in config.train.objective.needs and not config.lora.rank:
-        kept = {**kept, "reference": kept.get("parameters", 0.0)}
+    kept = _kept(config, calls)
     sizes = dict(mesh.shape)
     return Plan(
         config,
@@ -127,7 +125,7 @@ def plan_run(
         topology,
         dtype,
         sizes,
-        tuple(_part(name, call, config, topology, sizes, kept) for name, call in calls.items()),
+        tuple(_part(name, call, config, topology, sizes, kept[name]) for name, call in calls.items()),
         layers,
     )
 
@@ -155,7 +153,6 @@ def _compiled(
     tell: Callable[[str], None],
 ) -> Compiled:
     """One call, compiled whole or at two depths; from the cache where it was before."""
-    trips = STEPS if name == DECODE else 1
 
     def at(depth: int) -> Compiled:
         check_interrupted()
@@ -173,7 +170,7 @@ def _compiled(
         def make() -> Compiled:
             sizes = "x".join(str(size) for size in mesh.shape.values())
             tell(f"compiling the {name} for {topology.text}, data x fsdp x tp = {sizes}, {depth} layers")
-            return compile_call(LOWERING[name](config, shape, dtype, mesh), mesh, trips)
+            return compile_call(LOWERING[name](config, shape, dtype, mesh), mesh)
 
         return remembered(asked, make)
 
@@ -189,8 +186,7 @@ def _part(
     if not call.refused:
         memory["layout"] = max(0.0, call.arguments - sum(call.holds.values()))
         memory |= {"temporaries": call.temporaries, "results": call.outputs, "code": call.code}
-    if name == DECODE:  # what training keeps on the chips meanwhile
-        memory |= {f"kept {what}": size for what, size in kept.items() if not (_same_weights(what, mesh))}
+    memory |= {f"kept {what}": size for what, size in kept.items() if not _same_weights(what, mesh)}
     room = topology.chip.memory
     needs = max(sum(memory.values()), call.refused)
     return Part(
@@ -201,6 +197,14 @@ def _part(
         fits=(not call.refused and needs <= room) if room else None,
         tokens=_tokens(name, config),
     )
+
+
+def _kept(config: RunConfig, calls: dict[str, Compiled]) -> dict[str, dict[str, float]]:
+    """What lies on the chips during each call and is no argument of it: the reference; what training goes on with."""
+    trained = calls[LEARN].holds if LEARN in calls else {}
+    apart = "reference_logprobs" in config.train.objective.needs and not config.lora.rank
+    reference = {"reference": trained.get("parameters", 0.0)} if apart else {}
+    return {LEARN: reference, DECODE: {**trained, **reference}}
 
 
 def _same_weights(what: str, mesh: dict[str, int]) -> bool:
@@ -228,8 +232,8 @@ def estimate_s(sizes: dict[str, int], topology: Topology, config: RunConfig, mod
     """Seconds, by the usual formulas, by which it is chosen which meshes are compiled first; infinite: no room.
 
     Of ``P`` parameters of 4 bytes, ``T`` tokens of a step and width ``M`` a device moves ``2 P / (fsdp tp)`` over data
-    (gradients), ``3 P / tp`` over fsdp (weights and gradients) and ``8 T M`` numbers a layer over tp (the residual
-    stream).
+    (gradients), ``3 P / tp`` a micro-batch over fsdp (weights, gradients) and ``8 T M`` numbers a layer over tp (the
+    residual stream).
     """
     data, fsdp, tp = sizes.values()
     weights = 4.0 * sum(prod(shape) for shape in parameter_shapes(model).values())
@@ -237,7 +241,7 @@ def estimate_s(sizes: dict[str, int], topology: Topology, config: RunConfig, mod
         return float("inf")
     tokens = config.train.batch_size * config.train.max_length / (data * fsdp)
     stream = 8 * tokens * model.hidden_size * 2 * model.num_layers
-    moved = ((data, 2 * weights / (fsdp * tp)), (fsdp, 3 * weights / tp), (tp, stream))
+    moved = ((data, 2 * weights / (fsdp * tp)), (fsdp, 3 * config.train.accumulate * weights / tp), (tp, stream))
     return sum((n - 1) / n * size / (axis_rate(topology.chip, topology.dims, n) or 1.0) for n, size in moved)
 
 

@@ -19,7 +19,7 @@ from pper_jax.decode.engine import BUCKETS, SEGMENT
 from pper_jax.decode.segments import Batch, advance_until, begin, grow, step_counts
 from pper_jax.errors import UserError
 from pper_jax.files import model_folder
-from pper_jax.learn import make_learn_step
+from pper_jax.learn import make_learn_step, rows_at_once
 from pper_jax.loop.config import RunConfig
 from pper_jax.loop.parts import column_shapes
 from pper_jax.models import Compute, ModelConfig, build_model, model_config, on_mesh, resolve_model, rules_of
@@ -28,16 +28,24 @@ from pper_jax.models.shapes import SHAPES
 from pper_jax.sharding import check_batch, make_mesh, tree_shardings, whole_rows, without_fsdp
 from pper_jax.train import make_objective, make_optimizer
 from pper_jax.types import Params, Prompts, TrainState
+from pper_kernels.linear_log_probs.api import FEW_ROWS, MANY_ROWS
 
 REPLICATED = PartitionSpec()
 
 
 @dataclass(frozen=True)
 class Lowered:
-    """A call that is ready to be compiled, and the bytes a device that its arguments take, by what they are."""
+    """A call that is ready to be compiled.
+
+    Attributes:
+        call: what ``jax.jit(...).lower`` gives.
+        holds: bytes a device that its arguments take, by what they are.
+        trips: how often its loops run whose count is known on the device only, the outermost first.
+    """
 
     call: Any
     holds: dict[str, float]
+    trips: tuple[float, ...]
 
 
 def shape_of(name: str) -> ModelConfig:
@@ -73,9 +81,9 @@ def mesh_of(sizes: dict[str, int], devices: list[Any]) -> Mesh:
 
 def lower_learn(config: RunConfig, model: ModelConfig, dtype: str, mesh: Mesh) -> Lowered:
     """The learn step: draw, train, write back; over a frozen base where the run trains adapters."""
-    module, objective = build_model(model, Compute(dtype=dtype)), config.train.objective
+    module, objective = build_model(model, config.train.compute(Compute(dtype=dtype))), config.train.objective
     optimizer = make_optimizer(config.optimizer, max(1, config.rounds * config.train.steps))
-    params = jax.eval_shape(partial(_params, module))
+    params = jax.eval_shape(partial(_params, build_model(model)))
     trained = jax.eval_shape(partial(_trained, config.lora), params)
     state = jax.eval_shape(partial(_train_state, optimizer), trained)
     columns = column_shapes(objective.needs, config.train.max_length)
@@ -95,6 +103,7 @@ def lower_learn(config: RunConfig, model: ModelConfig, dtype: str, mesh: Mesh) -
             pairs=objective.pairs,
             base=base,
             lora=config.lora,
+            packing=config.train.packing,
         )
         return step(state, buffer)
 
@@ -108,7 +117,25 @@ def lower_learn(config: RunConfig, model: ModelConfig, dtype: str, mesh: Mesh) -
         "buffer": held(buffer, one),
         "base": held(params, weights) if config.lora.rank else 0.0,
     }
-    return Lowered(call.lower(state, buffer, base), holds)
+    return Lowered(call.lower(state, buffer, base), holds, _learn_trips(config, params, mesh))
+
+
+def _learn_trips(config: RunConfig, params: Params, mesh: Mesh) -> tuple[float, ...]:
+    """Micro-batches of packed programs, where every program fills a row; on one device, blocks of positions of each.
+
+    (On several, a loss makes the logits of all positions at once.)
+    """
+    train, trips = config.train, []
+    rows = train.batch_size // train.accumulate
+    if train.packing and not train.objective.pairs:
+        numbers = sum(leaf.size for leaf in jax.tree.leaves(params))
+        rows = rows_at_once(rows, train.max_length, numbers, mesh)
+        trips.append(train.batch_size / rows)
+    if mesh.size == 1:
+        positions = rows * train.max_length
+        block = MANY_ROWS if positions >= 2 * MANY_ROWS else min(FEW_ROWS, positions)
+        trips.append(-(-positions // block))
+    return tuple(trips)
 
 
 def _trained(lora: LoraConfig, params: Params) -> Params:
@@ -149,7 +176,7 @@ def lower_decode(config: RunConfig, model: ModelConfig, dtype: str, mesh: Mesh) 
         "cache": cache,
         "search": held(batch, batches) - cache,
     }
-    return Lowered(call.lower(params, batch, number, number), holds)
+    return Lowered(call.lower(params, batch, number, number), holds, (STEPS,))
 
 
 def _decode_batch(module: Any, method: Any, rows: int, slots: int, params: Any) -> Batch:

@@ -312,3 +312,16 @@ def test_complaints_of_the_partitioner_are_counted_once_a_value():
 def test_what_is_no_module_is_refused():
     with pytest.raises(ValueError, match="no computation"):
         account("nothing", {})
+
+
+def test_loops_of_unknown_length_within_each_other_have_a_number_each():
+    def until(x, w, n):
+        def inner(x):
+            return lax.while_loop(lambda c: c[0] < n, lambda c: (c[0] + 1, jnp.tanh(c[1] @ w)), (0.0, x))[1]
+
+        return lax.while_loop(lambda c: c[0] < n, lambda c: (c[0] + 1, inner(c[1] @ w)), (0.0, x))[1]
+
+    text, once = compiled(until, (8, 32), (32, 32), ()), 2 * 8 * 32 * 32
+    assert account(text, {}, trips=(3, 5)).matrix_flops == 3 * (1 + 5) * once
+    assert account(text, {}, trips=(3,)).matrix_flops == 3 * (1 + 1) * once
+    assert account(text, {}, trips=3).matrix_flops == 3 * (1 + 3) * once

@@ -150,7 +150,7 @@ def nothing_compiles(monkeypatch):
     """Each call is as large as its mesh's tp says."""
     monkeypatch.setitem(planning.LOWERING, LEARN, lambda *_: None)
 
-    def compile_call(_, mesh, trips):
+    def compile_call(_, mesh):
         return Compiled(holds={"parameters": 1e6 / mesh.shape["tp"]}, temporaries=5.0)
 
     monkeypatch.setattr(planning, "compile_call", compile_call)
