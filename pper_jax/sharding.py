@@ -166,6 +166,19 @@ def unfollowed(tree: Any, mesh: Mesh, rules: Sequence[Rule] = ()) -> list[str]:
     return [_unfollowed(names, shape, mesh, rules) for (_, shape), names in found.items()]
 
 
+def check_axes(tree: Any, mesh: Mesh, rules: Sequence[Rule] = ()) -> None:
+    """Raise UserError where an axis of the mesh that is there for weights splits none of ``tree``."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    specs = [spec_for(_path_text(path), tuple(np.shape(leaf)), mesh, rules) for path, leaf in leaves]
+    used = {axis for spec in specs for part in spec for axis in _axes(part)}
+    for axis in ("fsdp", "tp"):
+        if mesh.shape[axis] > 1 and axis not in used:
+            raise UserError(
+                f"mesh.{axis} is {mesh.shape[axis]}, which divides no weight of this model; take a smaller {axis}, or "
+                "leave it 1 and let data have the devices"
+            )
+
+
 def _unfollowed(names: list[str], shape: tuple[int, ...], mesh: Mesh, rules: Sequence[Rule]) -> str:
     claimed, spec = rule_for(names[0], len(shape), rules), spec_for(names[0], shape, mesh, rules)
     assert claimed is not None

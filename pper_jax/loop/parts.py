@@ -25,7 +25,7 @@ from pper_jax.loop.state import LoopState, init_loop_state
 from pper_jax.models import CausalLM, load_model, read_ends, resolve_model, rules_of
 from pper_jax.models.lora import init_adapters, merge
 from pper_jax.programs import LanguageModel, encode_prompts
-from pper_jax.sharding import check_batch, make_mesh, place
+from pper_jax.sharding import check_axes, check_batch, make_mesh, place
 from pper_jax.tasks import Task, load_tasks
 from pper_jax.train import init_train_state, make_objective, make_optimizer, target_logprobs
 from pper_jax.types import Params, TrainBatch, TrainState
@@ -125,6 +125,7 @@ def build(
     path = model_folder(resolve_model(config.model))
     module, params, tokenizer = load_model(path, dtype=compute_dtype(config.dtype), mesh=mesh)
     model = LanguageModel(module, None, tokenizer, config.model, read_ends(path, tokenizer), mesh=team.mesh(mesh))
+    check_axes(params, mesh, rules_of(module))
     prompts = encode_prompts(model, tasks)
     _check_lengths(config, module.config.max_positions, tasks, prompts)
     horizon = horizon or max(1, config.rounds * config.train.steps)
