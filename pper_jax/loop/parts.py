@@ -142,7 +142,7 @@ def build(
             horizon=horizon,
         ),
     )
-    return parts, init_loop_state(train, parts.empty_buffer())
+    return parts, init_loop_state(train, parts.empty_buffer(), keep_best=config.train.roll_back is not None)
 
 
 def _column_shapes(needs: Set[str], max_length: int) -> dict[str, Any]:
