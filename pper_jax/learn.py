@@ -16,8 +16,9 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from pper_jax import replay
+from pper_jax.models import on_mesh, rules_of
 from pper_jax.models.lora import Adapted, LoraConfig
-from pper_jax.sharding import batch_sharding, tree_shardings
+from pper_jax.sharding import batch_sharding, check_batch, tree_shardings
 from pper_jax.train import Metrics, Objective, cross_entropy, program_batch, train_step
 from pper_jax.types import Params, TrainBatch, TrainState
 
@@ -50,9 +51,13 @@ def make_learn_step(
 
     With ``base``, ``state.params`` are adapters as ``lora`` has them, and the model is that of both merged. The base is
     an argument of the compiled step: it is not copied, and not trained.
+
+    Raises:
+        UserError: the mesh does not divide the batch.
     """
     replicated = NamedSharding(mesh, PartitionSpec())
-    state_shardings = tree_shardings(state, mesh)
+    check_batch(batch_size, accumulate, mesh)
+    state_shardings = tree_shardings(state, mesh, rules_of(module))
 
     def step(
         state: TrainState, buffer: replay.ReplayState, base: Params | None = None
@@ -66,7 +71,7 @@ def make_learn_step(
         drawn = replace(drawn, extras={**drawn.extras, "pass_rate": drawn.pass_rate})
         batch = jax.lax.with_sharding_constraint(_as_batch(drawn, draw.weight), batch_sharding(mesh))
         measured_at = state.step  # of the parameters that the log-probs are measured with: those before the step
-        model = module if base is None else Adapted(module, base, lora or LoraConfig())
+        model = module if base is None else Adapted(on_mesh(module, mesh, rows=("fsdp",)), base, lora or LoraConfig())
         state, metrics = train_step(model, optimizer, accumulate, state, batch, objective=objective, mesh=mesh)
         measured = jnp.where(jnp.isfinite(metrics.row_logprob), draw.indices, -1)
         buffer = replay.update(buffer, measured, metrics.row_logprob, measured_at)
@@ -75,7 +80,7 @@ def make_learn_step(
     given = (state_shardings, replicated)
     compiled = jax.jit(
         step,
-        in_shardings=given if base is None else (*given, tree_shardings(base, mesh)),
+        in_shardings=given if base is None else (*given, tree_shardings(base, mesh, rules_of(module))),
         out_shardings=(state_shardings, replicated, replicated, replicated, replicated),
         donate_argnums=(0, 1),
     )

@@ -19,10 +19,10 @@ from jax.sharding import Mesh
 from pper_jax.errors import RunFailure, UserError
 from pper_jax.files import check_model_folder
 from pper_jax.loop.config import TrainSection
-from pper_jax.models import ModelConfig, build_model, save_model
+from pper_jax.models import ModelConfig, build_model, rules_of, save_model
 from pper_jax.ranges import check_number, check_seed
 from pper_jax.settings import dump_yaml
-from pper_jax.sharding import batch_devices, batch_sharding, make_mesh
+from pper_jax.sharding import batch_sharding, check_batch, make_mesh
 from pper_jax.tasks.micro_python import pretraining_corpus
 from pper_jax.terminal import Progress, say
 from pper_jax.train import OptimizerConfig, init_train_state, make_optimizer, make_train_step, pack_examples
@@ -145,8 +145,7 @@ def pretrain(config: PretrainConfig) -> Path:
     began = time.monotonic()
     check_model_folder(config.out, (RECIPE,))
     mesh, batch = make_mesh(), config.train.batch_size
-    if batch % batch_devices(mesh):
-        raise UserError(f"train.batch_size is {batch}; it must be a multiple of the {batch_devices(mesh)} devices here")
+    check_batch(batch, config.train.accumulate, mesh, "train.batch_size")
     tokenizer, rows = _corpus(config)
     module, params = _fit(config, _shape(config.model, len(tokenizer)), rows, mesh)
     out = save_model(config.out, module, params, tokenizer, texts={RECIPE: dump_yaml(config)})
@@ -205,7 +204,7 @@ def _fit(config: PretrainConfig, model_config: ModelConfig, rows: TrainBatch, me
     params = jax.jit(module.init)(key, row.tokens, row.segment_ids, np.ones((1, length, length), bool))["params"]
     steps = config.train.steps
     optimizer = make_optimizer(config.optimizer, steps)
-    state = init_train_state(params, optimizer, key, mesh)
+    state = init_train_state(params, optimizer, key, mesh, rules_of(module))
     step = make_train_step(module, optimizer, state, mesh, accumulate=config.train.accumulate)
     batches = _batches(rows, config.train.batch_size, config.seed)
     losses = Losses(config.train.stop_after_skipped)

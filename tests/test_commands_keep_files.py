@@ -249,9 +249,13 @@ def test_rows_keep_their_own_keys_to_the_verdicts(here):
 # ---------------------------------------------------------------- signals
 
 
+def hears_hang_up():  # where the tests themselves run under nohup, which a command obeys
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 def started(argv, folder, scratch):
     environment = {**os.environ, "TMPDIR": str(scratch), "XLA_FLAGS": ""}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "preexec_fn": hears_hang_up}
     return subprocess.Popen([sys.executable, "-m", "pper_jax.cli", *argv], cwd=folder, env=environment, **pipes)
 
 

@@ -32,9 +32,10 @@ RANKS = {
     "programs": 5,
     "report": 5,
     "loop": 6,
-    "bench": 7,
+    "plan": 7,
+    "bench": 8,
     "pretrain": 7,
-    "cli": 8,
+    "cli": 9,
 }
 PURE = ("decode", "replay", "train", "learn", "types", "evaluation")
 EFFECTS = {

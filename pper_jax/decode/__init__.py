@@ -2,10 +2,11 @@
 
 from pper_jax.decode.beam import BeamConfig, beam_search
 from pper_jax.decode.cache import init_cache
+from pper_jax.decode.devices import lay_out
 from pper_jax.decode.distinct import distinct
 from pper_jax.decode.diverse import DiverseBeamConfig
 from pper_jax.decode.ends import Ends, RowEnds, row_ends
-from pper_jax.decode.engine import cache_bytes, decode_prompts, lay_out
+from pper_jax.decode.engine import cache_bytes, decode_prompts
 from pper_jax.decode.method import Method
 from pper_jax.decode.outlook import Outlook
 from pper_jax.decode.prompts import HostProgram, pack_prompts, prompts_from_padded, to_host

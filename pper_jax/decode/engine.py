@@ -12,15 +12,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax import lax
+from jax.sharding import Mesh
 
+from pper_jax.decode.devices import batch_shardings, lay_out
 from pper_jax.decode.ends import Ends, RowEnds, row_ends
 from pper_jax.decode.method import Method
 from pper_jax.decode.prompts import HostProgram, pad_on_host, to_host
 from pper_jax.decode.segments import Batch, advance_until, begin, compact, grow, live_slots, step_counts
 from pper_jax.errors import UserError
-from pper_jax.models import CausalLM, decode_layout
 from pper_jax.ranges import check_number
+from pper_jax.sharding import batch_devices
 from pper_jax.types import Params, Programs, Prompts
 
 BUCKETS = (64, 128, 256, 512, 1024, 2048, 4096, 8192)
@@ -67,7 +69,8 @@ def decode_prompts(
         names: what error messages call the prompts, such as task ids; their numbers if absent.
         key: one typed key; needed for a method that draws at random.
         prompt_ids: what the key is folded with, so that a prompt's draws do not depend on the list; default its index.
-        mesh: split the rows over its ``data`` axis; ``params`` keep the sharding they have.
+        mesh: split the rows over ``data`` and ``fsdp`` and the weights over ``tp`` (``lay_out``). Programs are the same
+            up to rounding.
         reproducible: keep the cache at its full size and the buckets apart, so that sums are added in the same order
             whatever else is decoded; otherwise the cache grows as programs do, slots that no beam descends from any
             more are used again, both of which is faster for long limits, and buckets with few prompts are joined.
@@ -82,8 +85,8 @@ def decode_prompts(
             which batch size would fit).
     """
     check_number("batch_size", batch_size, least=1, whole=True)
-    if mesh is not None and batch_size % mesh.shape["data"]:
-        raise UserError(f"batch_size {batch_size} must be a multiple of the mesh's data axis ({mesh.shape['data']}).")
+    if mesh is not None and batch_size % (parts := batch_devices(mesh)):
+        raise UserError(f"batch_size {batch_size} must be a multiple of the mesh's data axis times fsdp ({parts}).")
     if mesh is not None and module.compute.kernels not in (None, "reference"):
         raise UserError(f"kernels {module.compute.kernels!r} run on one device; leave them or the mesh out.")
     if config.needs_key and key is None:
@@ -155,20 +158,6 @@ def _streams(groups: Mapping[int, list[_Waiting]], least: int) -> Iterator[tuple
             yield bucket, waiting
 
 
-def lay_out(module: nn.Module, params: Params, mesh: Mesh | None = None) -> tuple[nn.Module, Params]:
-    """The model as ``decode_prompts`` wants it: on CPU in ``decode_layout``, elsewhere as it is.
-
-    ``decode_prompts`` does this on each call; who calls it often with the same weights may do it once. Twice does no
-    harm.
-    """
-    if jax.default_backend() != "cpu" or mesh is not None:
-        return module, params
-    if not isinstance(module, CausalLM) or module.compute.column_blocks > 1:
-        return module, params
-    model, weights = decode_layout(module, jax.tree.map(np.asarray, params))  # on the host: nothing to compile
-    return model, jax.device_put(jax.tree.map(np.ascontiguousarray, weights))
-
-
 def cache_bytes(config: Any, rows: int, width: int, prompt_slots: int, steps: int, dtype: Any = jnp.float32) -> int:
     """Bytes of a batch's keys and values: each prompt once, and ``steps`` slots for each of ``width`` beams."""
     each = 2 * config.num_layers * config.num_kv_heads * config.head_dim * jnp.dtype(dtype).itemsize
@@ -208,7 +197,9 @@ class _Stream:
         self.key, self.mesh, self.ends = key, mesh, ends
         self.cpu = jax.default_backend() == "cpu" and mesh is None
         self.group = min(rows, 2) if self.cpu else max(1, rows // 4)  # prompts admitted at once
-        self.compiled = _compiled(module, method, _compiler_options(self.cpu and rows * method.width <= 24))
+        if mesh is not None:
+            self.group = -(-self.group // batch_devices(mesh)) * batch_devices(mesh)
+        self.compiled = _compiled(module, method, _compiler_options(self.cpu and rows * method.width <= 24), mesh)
         self.steps = self.sizes.pop(0)
         self.holds: list[_Waiting | None] = [None] * rows
         self.taken = np.zeros(rows, np.int64)  # slots in use
@@ -291,11 +282,7 @@ class _Stream:
             self.batch = self.compiled.grow(self.batch, self.steps)
 
     def _place(self, batch: Batch) -> Batch:
-        """Rows over the ``data`` axis."""
-        if self.mesh is None:
-            return jax.device_put(batch)
-        rows, one = (NamedSharding(self.mesh, spec) for spec in (PartitionSpec("data"), PartitionSpec()))
-        return jax.tree.map(lambda x: jax.device_put(x, rows if jnp.ndim(x) else one), batch)
+        return jax.device_put(batch, None if self.mesh is None else batch_shardings(batch, self.mesh))
 
 
 @dataclass(frozen=True)
@@ -310,7 +297,12 @@ class _Compiled:
 
 
 @lru_cache(maxsize=64)
-def _compiled(module: nn.Module, method: Method, options: tuple[tuple[str, str], ...]) -> _Compiled:
+def _compiled(
+    module: nn.Module, method: Method, options: tuple[tuple[str, str], ...], mesh: Mesh | None = None
+) -> _Compiled:
+    def put(batch: Batch) -> Batch:  # one sharding always, so that nothing is compiled for another
+        return batch if mesh is None else lax.with_sharding_constraint(batch, batch_shardings(batch, mesh))
+
     def shapes(params: Params, keys: jax.Array | None, ends: Any, bucket: int, steps: int, rows: int) -> Batch:
         prompts = Prompts(jnp.zeros((rows, bucket), jnp.int32), jnp.ones(rows, jnp.int32))
         return grow(begin(module, params, prompts, keys, method, ends), steps)
@@ -318,12 +310,12 @@ def _compiled(module: nn.Module, method: Method, options: tuple[tuple[str, str],
     def admit(
         params: Params, batch: Batch, prompts: Prompts, keys: jax.Array | None, ends: Any, rows: jax.Array
     ) -> Batch:
-        return _merge(batch, begin(module, params, prompts, keys, method, ends), rows)
+        return put(_merge(batch, begin(module, params, prompts, keys, method, ends), rows))
 
     def extend(
         params: Params, batch: Batch, steps: jax.Array, done: jax.Array
     ) -> tuple[Batch, jax.Array, jax.Array, Programs]:
-        batch = advance_until(module, params, batch, method, steps, done)
+        batch = put(advance_until(module, params, batch, method, steps, done))
         return batch, batch.state.done | False, live_slots(batch).sum(-1), method.results(batch.state)
 
     jit: Callable[..., Any] = partial(jax.jit, compiler_options=dict(options) or None)
@@ -331,8 +323,8 @@ def _compiled(module: nn.Module, method: Method, options: tuple[tuple[str, str],
         shapes=jax.jit(shapes, static_argnames=("bucket", "steps", "rows")),
         admit=jit(admit, donate_argnames="batch"),
         extend=jit(extend, donate_argnames="batch"),
-        compact=jit(compact, donate_argnames="batch"),
-        grow=jit(grow, static_argnames="steps", donate_argnames="batch"),
+        compact=jit(lambda batch: put(compact(batch)), donate_argnames="batch"),
+        grow=jit(lambda batch, steps: put(grow(batch, steps)), static_argnames="steps", donate_argnames="batch"),
     )
 
 

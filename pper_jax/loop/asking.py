@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 BY_CONTENT = frozenset({"model", "tasks"})  # keys that may be spelled otherwise, where digests are compared
-# What may change between two calls without changing a number.
+# What may change between two calls without changing a number (the mesh: but for rounding).
 FREE = frozenset(
     {
         "name",
         "out",
         "tensorboard",
+        "mesh",
         "rounds",
         "train.checkpoint_every",
         "train.stop_after_skipped",

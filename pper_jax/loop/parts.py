@@ -21,10 +21,10 @@ from pper_jax.loop.config import RunConfig, TaskSetConfig
 from pper_jax.loop.keys import stream
 from pper_jax.loop.sources import FileSource, ModelSource, Source
 from pper_jax.loop.state import LoopState, init_loop_state
-from pper_jax.models import CausalLM, load_model, read_ends, resolve_model
+from pper_jax.models import CausalLM, load_model, read_ends, resolve_model, rules_of
 from pper_jax.models.lora import init_adapters, merge
 from pper_jax.programs import LanguageModel, encode_prompts
-from pper_jax.sharding import make_mesh
+from pper_jax.sharding import check_batch, make_mesh
 from pper_jax.tasks import Task, load_tasks
 from pper_jax.train import init_train_state, make_objective, make_optimizer, target_logprobs
 from pper_jax.types import Params, TrainBatch, TrainState
@@ -99,16 +99,20 @@ def build(
         learn_options: handed to :func:`pper_jax.learn.make_learn_step`, such as ``objective``.
 
     Raises:
-        UserError: bad tasks or model, held-out tasks among those of the training, a prompt beyond the context.
+        UserError: bad tasks or model, held-out tasks among those of the training, a prompt beyond the context, a mesh
+            that does not fit the devices or does not divide the batch.
     """
     tasks = task_set(config.tasks.train, config.seed, "tasks.train")
     held_out = {name: task_set(spec, config.seed, f"tasks.eval.{name}") for name, spec in config.tasks.eval.items()}
     refuse_leaks(tasks, held_out)
     sets = {"train": tasks, **{f"eval.{name}": chosen for name, chosen in held_out.items()}}
     mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tp)
+    check_batch(config.train.batch_size, config.train.accumulate, mesh, "train.batch_size")
     path = model_folder(resolve_model(config.model))
     module, params, tokenizer = load_model(path, dtype=compute_dtype(config.dtype), mesh=mesh)
-    model = LanguageModel(module, None, tokenizer, config.model, read_ends(path, tokenizer))
+    model = LanguageModel(
+        module, None, tokenizer, config.model, read_ends(path, tokenizer), mesh=mesh if mesh.size > 1 else None
+    )
     prompts = encode_prompts(model, tasks)
     _check_lengths(config, module.config.max_positions, tasks, prompts)
     horizon = horizon or max(1, config.rounds * config.train.steps)
@@ -117,7 +121,7 @@ def build(
     base, trained = None, params
     if config.lora.rank:
         base, trained = params, init_adapters(config.lora, params, stream(config.seed, "lora"))
-    train = init_train_state(trained, optimizer, stream(config.seed, "replay"), mesh)
+    train = init_train_state(trained, optimizer, stream(config.seed, "replay"), mesh, rules_of(module))
     reference = None
     if "reference_logprobs" in config.train.objective.needs:  # the trained parameters themselves are given away
         reference = jax.tree.map(jnp.copy, params) if base is None else base

@@ -30,9 +30,11 @@ from pper_jax.loop.opening import claimed, horizon_of, is_same, open_run
 from pper_jax.loop.parts import Parts, build
 from pper_jax.loop.state import LoopState
 from pper_jax.loop.store import replay_items
+from pper_jax.models import rules_of
 from pper_jax.programs import count_statuses, run_tests, sample_tasks
 from pper_jax.programs.language_model import laid_out
 from pper_jax.report import write_report
+from pper_jax.sharding import unfollowed
 from pper_jax.tasks import Sample
 from pper_jax.terminal import Interrupted, Progress, say
 
@@ -57,6 +59,8 @@ def run(config: RunConfig, *, fresh: bool = False, **seams: Any) -> RunFolder:
     with ExitStack() as stack:
         stack.enter_context(claimed(folder))
         open_run(folder, parts, fresh=fresh)
+        for sentence in unfollowed(state.train.params, parts.mesh, rules_of(parts.model.module)):
+            say(sentence)
         checkpoints = stack.enter_context(Checkpoints(folder.checkpoints))
         journal = stack.enter_context(Journal(folder, steps=config.train.steps, tensorboard=config.tensorboard))
         state = resumed(checkpoints, state)

@@ -5,8 +5,8 @@ from pper_jax.models.checkpoints import describe, load_model, save_model
 from pper_jax.models.config import Compute, ModelConfig, RopeScaling
 from pper_jax.models.download import get_model, list_models, resolve_model
 from pper_jax.models.ends import read_ends
-from pper_jax.models.families import GPT2, MODEL_FAMILIES, Family, Llama, build_model
-from pper_jax.models.layout import decode_layout
+from pper_jax.models.families import GPT2, MODEL_FAMILIES, Family, Llama, build_model, rules_of
+from pper_jax.models.layout import decode_layout, on_mesh
 from pper_jax.models.lora import LoraConfig
 
 __all__ = [
@@ -25,7 +25,9 @@ __all__ = [
     "get_model",
     "list_models",
     "load_model",
+    "on_mesh",
     "read_ends",
     "resolve_model",
+    "rules_of",
     "save_model",
 ]

@@ -12,7 +12,7 @@ from flax import linen as nn
 from jax import lax
 
 from pper_jax.models.config import Compute, ModelConfig
-from pper_jax.models.layers import Int8Dense, Seen
+from pper_jax.models.layers import Int8Dense, Seen, residual
 from pper_jax.types import KVCache
 from pper_kernels.project_topk import project_top_log_probs, top_log_probs
 
@@ -75,25 +75,44 @@ class CausalLM(nn.Module):
         write_at: jax.Array | int = 0,
     ) -> tuple[jax.Array, KVCache | None]:
         """Final hidden states ``[B, S, M]`` after the last norm, and the extended cache."""
-        x = self.token_embedding(tokens)
-        if self.learned_positions:
-            x = x + self.position_embedding(positions)
+        x = self.embed(tokens, positions)
         extended = []
         for i, layer in enumerate(self.layers):
             x, layer_cache = layer(x, positions, mask, None if cache is None else cache[i], write_at)
+            x = residual(self.compute, x)
             extended.append(layer_cache)
         return self.final_norm(x).astype(self.compute.dtype), None if cache is None else tuple(extended)
+
+    def embed(self, tokens: jax.Array, positions: jax.Array) -> jax.Array:
+        """What the first block reads, ``[B, S, M]``."""
+        placement = self.compute.placement
+        if placement is None or self.is_initializing():
+            x = self.token_embedding(tokens)
+            return x + self.position_embedding(positions) if self.learned_positions else x
+        x = jnp.take(self.table(), tokens, axis=0)
+        if self.learned_positions:
+            x = x + jnp.take(placement.whole(self.position_embedding.embedding), positions, axis=0).astype(x.dtype)
+        return residual(self.compute, x)
+
+    def table(self) -> jax.Array:
+        """The token embedding ``[V, M]`` in the compute type; on a mesh with rows of zeros up to a multiple of tp."""
+        placement, table = self.compute.placement, self.token_embedding.embedding.astype(self.compute.dtype)
+        return table if placement is None else placement.table(table)
 
     def unembed(self, hidden: jax.Array) -> jax.Array:
         """Logits ``[..., V]`` of hidden states ``[..., M]``, summed in float32 whatever the compute type.
 
-        ``V`` is ``compute.head_columns``: what goes beyond the vocabulary is ``-inf``.
+        A layout or a mesh may round ``V`` up: what goes beyond the vocabulary is ``-inf``.
         """
-        if not self.tied:
-            logits, tokens = self.lm_head(hidden), self.config.vocab_size
-            return logits if logits.shape[-1] == tokens else jnp.where(_within(logits, tokens), logits, -jnp.inf)
-        embedding = self.token_embedding.embedding.astype(self.compute.dtype)
-        return jnp.einsum("...m,vm->...v", hidden, embedding, preferred_element_type=jnp.float32)
+        placement, tokens = self.compute.placement, self.config.vocab_size
+        if self.tied:
+            logits = jnp.einsum("...m,vm->...v", hidden, self.table(), preferred_element_type=jnp.float32)
+        elif placement is None or placement.columns(tokens) == tokens or self.compute.quantized:
+            logits = self.lm_head(hidden)
+        else:
+            kernel = self.lm_head.variables["params"]["kernel"].astype(self.compute.dtype)
+            logits = _float32_dot(hidden, placement.table(kernel.T), (((hidden.ndim - 1,), (1,)), ((), ())))
+        return logits if logits.shape[-1] == tokens else jnp.where(_within(logits, tokens), logits, -jnp.inf)
 
     def top(self, hidden: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
         """The ``count`` best tokens of hidden states ``[..., M]`` through ``compute.kernels``, best first.

@@ -16,7 +16,7 @@ from pper_jax.files import fresh_folder, write_atomic
 from pper_jax.models import gguf, hf
 from pper_jax.models.causal_lm import CausalLM
 from pper_jax.models.config import Compute, ModelConfig
-from pper_jax.models.families import build_model
+from pper_jax.models.families import build_model, rules_of
 from pper_jax.models.stated import same_layers
 from pper_jax.models.weights import assemble, parameter_shapes
 from pper_jax.types import Params
@@ -49,14 +49,14 @@ def load_model(path: str | Path, *, dtype: Any = None, mesh: Any = None) -> tupl
         tokenizer = gguf.read_tokenizer(model)
     if not 0 < len(tokenizer) <= config.vocab_size:  # a token without an embedding would give NaN
         raise UserError(f"{path}: its tokenizer has {len(tokenizer)} tokens, its model embeds {config.vocab_size}.")
-    compute = Compute() if dtype is None else Compute(dtype=dtype)
+    module = build_model(config, Compute() if dtype is None else Compute(dtype=dtype))
     if mesh is None:
         params = jax.tree.map(jnp.array, tree)
     else:
         from pper_jax.sharding import shard_params
 
-        params = shard_params(tree, mesh)
-    return build_model(config, compute), params, tokenizer
+        params = shard_params(tree, mesh, rules_of(module))
+    return module, params, tokenizer
 
 
 def save_model(

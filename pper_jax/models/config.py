@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from pper_jax.errors import UserError
 from pper_jax.ranges import check_number
+from pper_jax.sharding import Placement
 
 ACTIVATIONS = {
     "gelu_new": lambda x: jax.nn.gelu(x, approximate=True),
@@ -92,12 +93,14 @@ class Compute:
             None takes the best known for the platform.
         column_blocks: arrays of columns that each kernel is held in (``models.layout``).
         quantized: whether kernels are held in int8 (``models.quantize``).
+        placement: where intermediate values lie on a mesh of several devices; None says nothing about it.
     """
 
     dtype: Any = jnp.float32
     kernels: str | None = None
     column_blocks: int = 1
     quantized: bool = False
+    placement: Placement | None = None
 
     def __post_init__(self) -> None:
         """Give the compute type its one spelling, so that equal options compare equal; refuse what is none."""

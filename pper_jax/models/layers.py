@@ -122,6 +122,11 @@ def dense(compute: Compute, features: int | tuple[int, ...], name: str, *, bias:
     return nn.DenseGeneral(features, axis=axis, use_bias=bias, dtype=compute.dtype, name=name)
 
 
+def residual(compute: Compute, x: jax.Array) -> jax.Array:
+    """The residual stream ``x [B, S, M]``, put where ``compute.placement`` wants it; a family's blocks need not ask."""
+    return x if compute.placement is None else compute.placement.residual(x)
+
+
 Seen = Mask | jax.Array  # what a call's queries may see; the array is [B, S, C] bool
 
 
@@ -154,9 +159,13 @@ class Attention(nn.Module):
                 cache = _write(cache, key, value, write_at)
                 key, value = cache.key.astype(compute.dtype), cache.value.astype(compute.dtype)
             seen = mask.dense(query.shape[1], key.shape[1], write_at) if isinstance(mask, Mask) else mask
+            if compute.placement is not None:
+                query, key, value = compute.placement.attended(cfg.num_kv_heads, query, key, value)
             mixed = jax.nn.dot_product_attention(query, key, value, mask=seen[:, None])
+            if compute.placement is not None:
+                mixed = compute.placement.mixed(mixed)
         out = dense(compute, cfg.hidden_size, "out", bias=cfg.attention_bias, axes=2)(mixed)
-        return out, cache
+        return residual(compute, out), cache
 
 
 def _write(cache: LayerCache, key: jax.Array, value: jax.Array, at: jax.Array | int) -> LayerCache:

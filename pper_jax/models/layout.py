@@ -1,4 +1,6 @@
-"""Weights laid out for decoding on CPU, where a step multiplies few rows by every weight matrix."""
+"""Where a model's values lie: its weights for decoding on CPU, where a step multiplies few rows by every weight matrix,
+and what it computes on a mesh.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +9,25 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from pper_jax.models.causal_lm import CausalLM
 from pper_jax.models.layers import block_widths
+from pper_jax.sharding import Placement
 from pper_jax.types import Params
+
+
+def on_mesh(module: Any, mesh: Mesh | None, rows: tuple[str, ...] = ("data", "fsdp")) -> Any:
+    """The same model, with its intermediate values placed on a mesh of several devices; others are left as they are.
+
+    Args:
+        module: any; what is no ``CausalLM`` stays as it is.
+        mesh: the devices, or None.
+        rows: the mesh axes that rows are split over.
+    """
+    if mesh is None or mesh.size == 1 or not isinstance(module, CausalLM):
+        return module
+    return module.clone(compute=replace(module.compute, placement=Placement(mesh, rows)))
 
 
 def decode_layout(module: CausalLM, params: Params, *, blocks: int = 2) -> tuple[CausalLM, Params]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
+from jax.sharding import Mesh
 
 from pper_jax.decode import Ends, lay_out
 from pper_jax.files import digest_path, model_folder
@@ -30,6 +31,7 @@ class LanguageModel:
         eos_ids: tokens that end a program, as ``models.ends.read_ends`` finds them; by default the tokenizer's EOS,
             which may be none.
         digest: stands for the files that it was read from, where it was.
+        mesh: the devices that decode, where there are several.
         encoded: tokens of the prompts that were encoded before; shared by copies that differ in parameters or name.
     """
 
@@ -39,6 +41,7 @@ class LanguageModel:
     name: str
     eos_ids: tuple[int, ...] = None  # type: ignore[assignment]  # filled in below
     digest: str | None = None
+    mesh: Mesh | None = None
     encoded: dict[str, list[int]] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -77,7 +80,7 @@ def encode_prompts(model: LanguageModel, tasks: Sequence[Task]) -> list[list[int
 
 def laid_out(model: LanguageModel) -> LanguageModel:
     """The model with its weights as decoding wants them, for who decodes more than once."""
-    module, params = lay_out(model.module, model.params)
+    module, params = lay_out(model.module, model.params, model.mesh)
     return replace(model, module=module, params=params)
 
 

@@ -16,6 +16,7 @@ from pper_jax.errors import UserError
 from pper_jax.files import Partial, digest, finish_together, is_stream, open_partial, partial_of, read_jsonl
 from pper_jax.programs.language_model import LanguageModel, encode_prompts, ends_of
 from pper_jax.programs.rows import sample_rows
+from pper_jax.sharding import whole_rows
 from pper_jax.tasks import Sample, Task
 from pper_jax.terminal import Progress, check_interrupted
 
@@ -101,7 +102,8 @@ def write_samples(
         model.params,
         encode_prompts(model, tasks),
         config=config.widened() if only_distinct else config,
-        batch_size=batch_size,
+        batch_size=whole_rows(batch_size, model.mesh),
+        mesh=model.mesh,
         ends=ends_of(model, tasks),
         only=todo,
         names=[f"task {task.task_id}" for task in tasks],

@@ -5,7 +5,7 @@ Jitted with NamedShardings for its inputs and outputs and with the old state don
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +16,8 @@ from flax import struct
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from pper_jax.sharding import batch_devices, batch_sharding, tree_shardings
+from pper_jax.models import on_mesh, rules_of
+from pper_jax.sharding import Rule, batch_sharding, check_batch, tree_shardings
 from pper_jax.train.loss import loss_sum
 from pper_jax.train.objectives import Objective, cross_entropy
 from pper_jax.types import Params, TrainBatch, TrainState
@@ -47,54 +48,84 @@ class Metrics:
 TrainStep = Callable[[TrainState, TrainBatch], tuple[TrainState, Metrics]]
 
 
-def init_train_state(params: Params, optimizer: optax.GradientTransformation, key: jax.Array, mesh: Mesh) -> TrainState:
-    """State at step 0, placed on ``mesh`` by the rules of ``pper_jax.sharding`` (moments beside their weights)."""
-    state = TrainState(step=jnp.zeros((), jnp.int32), params=params, opt_state=optimizer.init(params), key=key)
-    return jax.device_put(state, tree_shardings(state, mesh))
+def init_train_state(
+    params: Params,
+    optimizer: optax.GradientTransformation,
+    key: jax.Array,
+    mesh: Mesh,
+    rules: Sequence[Rule] = (),
+) -> TrainState:
+    """State at step 0, placed on ``mesh`` by the rules of ``pper_jax.sharding`` (moments beside their weights).
 
-
-def _micro_batches(batch: TrainBatch, accumulate: int, mesh: Mesh | None) -> tuple[TrainBatch, int]:
-    """``[B, ...]`` as ``[accumulate, B / accumulate, ...]``, and the number of devices that share each part.
-
-    A part takes as many rows from each device's share of the batch, so that a device folds its own rows alone.
+    ``rules``: the exceptions of the model's family (``models.rules_of``).
     """
-    rows = batch.tokens.shape[0]
-    shares = 1 if mesh is None else batch_devices(mesh)
-    if mesh is None or rows % (accumulate * shares):
-        return jax.tree.map(lambda x: x.reshape(accumulate, -1, *x.shape[1:]), batch), 1
-    split = NamedSharding(mesh, PartitionSpec(None, *batch_sharding(mesh).spec))
+    state = TrainState(step=jnp.zeros((), jnp.int32), params=params, opt_state=optimizer.init(params), key=key)
+    return jax.device_put(state, tree_shardings(state, mesh, rules))
+
+
+def _split(batch: TrainBatch, accumulate: int, mesh: Mesh | None) -> TrainBatch:
+    """``[B, ...]`` as ``[accumulate, data, B / (accumulate * data), ...]``, without ``data`` where there is no mesh.
+
+    A micro-batch takes as many rows from each device's share of the batch, so that a device folds its own rows alone.
+    """
+    if mesh is None:
+        return jax.tree.map(lambda x: x.reshape(accumulate, -1, *x.shape[1:]), batch)
+    check_batch(batch.tokens.shape[0], accumulate, mesh)
+    data, fsdp = mesh.shape["data"], mesh.shape["fsdp"]
+    put = NamedSharding(mesh, PartitionSpec(None, "data", "fsdp"))
 
     def parts(x: jax.Array) -> jax.Array:
-        x = x.reshape(shares, accumulate, -1, *x.shape[1:]).swapaxes(0, 1)
-        return lax.with_sharding_constraint(x.reshape(accumulate, -1, *x.shape[3:]), split)
+        x = x.reshape(data, fsdp, accumulate, -1, *x.shape[1:]).transpose(2, 0, 1, *range(3, x.ndim + 3))
+        return lax.with_sharding_constraint(x.reshape(accumulate, data, -1, *x.shape[4:]), put)
 
-    return jax.tree.map(parts, batch), shares
+    return jax.tree.map(parts, batch)
 
 
-def _in_order(parts: jax.Array, shares: int) -> jax.Array:
-    """What each part gave, ``[accumulate, B / accumulate, ...]``, in the order of the batch, ``[B, ...]``."""
-    accumulate, rest = parts.shape[0], parts.shape[2:]
-    return parts.reshape(accumulate, shares, -1, *rest).swapaxes(0, 1).reshape(-1, *rest)
+def _in_order(parts: jax.Array, mesh: Mesh | None) -> jax.Array:
+    """What the parts of :func:`_split` gave, a row each, in the order of the batch: ``[B, ...]``."""
+    if mesh is None:
+        return parts.reshape(-1, *parts.shape[2:])
+    parts = parts.reshape(*parts.shape[:2], mesh.shape["fsdp"], -1, *parts.shape[3:])
+    parts = parts.transpose(1, 2, 0, *range(3, parts.ndim))
+    return parts.reshape(-1, *parts.shape[4:])
 
 
 def _gradients(
     loss: Callable[[Params, TrainBatch], Any], params: Params, batch: TrainBatch, accumulate: int, mesh: Mesh | None
 ) -> tuple[Params, tuple[jax.Array, ...]]:
-    """Gradient of the loss *sum*, and ``(sum, count, per_program)``; micro-batches are folded by a scan."""
+    """Gradient of the loss *sum*, and ``(sum, count, per_program)``; micro-batches are folded by a scan.
+
+    On a mesh each index of ``data`` folds its own gradient; they are added up once, at the end.
+    """
+    if mesh is not None and mesh.size == 1:
+        mesh = None
     value_and_grad = jax.value_and_grad(loss, has_aux=True)
-    if accumulate == 1:
+    if mesh is not None:
+        value_and_grad = jax.vmap(value_and_grad, (None, 0), spmd_axis_name="data")
+    if accumulate == 1 and mesh is None:
         (total, (count, programs)), grads = value_and_grad(params, batch)
         return grads, (total, count, programs)
 
-    def fold(carry: tuple[Any, jax.Array, jax.Array], part: TrainBatch) -> tuple[Any, jax.Array]:
-        grads, total, count = carry
-        (part_total, (part_count, programs)), part_grads = value_and_grad(params, part)
-        return (jax.tree.map(jnp.add, grads, part_grads), total + part_total, count + part_count), programs
+    def of_part(part: TrainBatch) -> tuple[Any, jax.Array]:
+        (total, (count, programs)), grads = value_and_grad(params, part)
+        return (grads, total, count), programs
 
-    micro, shares = _micro_batches(batch, accumulate, mesh)
-    zeros = (jax.tree.map(jnp.zeros_like, params), jnp.zeros(()), jnp.zeros(()))
-    (grads, total, count), programs = lax.scan(fold, zeros, micro)
-    return grads, (total, count, _in_order(programs, shares))
+    def fold(carry: Any, part: TrainBatch) -> tuple[Any, jax.Array]:
+        sums, programs = of_part(part)
+        return jax.tree.map(jnp.add, carry, sums), programs
+
+    micro = _split(batch, accumulate, mesh)
+    first = jax.tree.map(lambda x: x[0], micro)
+    if accumulate == 1:
+        sums, programs = of_part(first)
+        programs = programs[None]
+    else:
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(of_part, first)[0])
+        sums, programs = lax.scan(fold, zeros, micro)
+    if mesh is not None:
+        sums = jax.tree.map(lambda x: x.sum(0), sums)
+    grads, total, count = sums
+    return grads, (total, count, _in_order(programs, mesh))
 
 
 def train_step(
@@ -112,8 +143,9 @@ def train_step(
     Where the loss, a gradient or an update is NaN or infinite, only ``step`` advances: parameters, moments and schedule
     stay bit for bit as they were, and ``Metrics.skipped`` says so.
     """
+    placed = on_mesh(module, mesh, rows=("fsdp",))  # the gradients' map over data adds that axis
     grads, (total, count, row_logprob) = _gradients(
-        lambda p, b: loss_sum(module, p, b, objective), state.params, batch, accumulate, mesh
+        lambda p, b: loss_sum(placed, p, b, objective), state.params, batch, accumulate, mesh
     )
     scale = 1.0 / jnp.maximum(count, 1.0)
     grads = jax.tree.map(lambda g: g * scale, grads)
@@ -141,10 +173,10 @@ def make_train_step(
 ) -> TrainStep:
     """Compile-once train step for ``module`` on ``mesh``; ``state`` gives the shapes. The state passed in is donated.
 
-    ``accumulate`` micro-batches are folded one after another; ``[B, ...]`` must be a multiple of it and of data * fsdp
-    (of their product, where each device is to have its share of every micro-batch).
+    ``accumulate`` micro-batches are folded one after another; ``B`` must be a multiple of data * fsdp * accumulate
+    (UserError otherwise, when the step is traced).
     """
-    state_shardings = tree_shardings(state, mesh)
+    state_shardings = tree_shardings(state, mesh, rules_of(module))
     replicated = NamedSharding(mesh, PartitionSpec())
     return jax.jit(
         lambda s, b: train_step(module, optimizer, accumulate, s, b, objective=objective, mesh=mesh),

@@ -93,7 +93,7 @@ def test_compilations_are_bounded_whatever_the_lengths():
     assert again == []
 
 
-@pytest.mark.parametrize("axes", [(4, 1, 2), (2, 2, 2)])
+@pytest.mark.parametrize("axes", [(4, 1, 2), (1, 2, 4)])  # 2 heads, which tp = 4 does not divide
 def test_a_mesh_splits_the_rows_and_changes_nothing(axes: tuple[int, int, int]):
     module, params = tiny_gpt2()
     mesh = make_mesh(*axes)

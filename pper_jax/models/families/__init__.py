@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pper_jax.errors import UserError
 from pper_jax.models.causal_lm import CausalLM
 from pper_jax.models.config import Compute, ModelConfig
@@ -10,8 +12,9 @@ from pper_jax.models.families.family import Family, GGUFFacts
 from pper_jax.models.families.gpt2 import GPT2
 from pper_jax.models.families.llama import Llama
 from pper_jax.models.stated import cut
+from pper_jax.sharding import Rule
 
-__all__ = ["GPT2", "MODEL_FAMILIES", "Family", "GGUFFacts", "Llama", "build_model", "family_named"]
+__all__ = ["GPT2", "MODEL_FAMILIES", "Family", "GGUFFacts", "Llama", "build_model", "family_named", "rules_of"]
 
 MODEL_FAMILIES: dict[str, Family] = {family.name: family for family in (gpt2.FAMILY, llama.FAMILY)}
 
@@ -22,6 +25,12 @@ def family_named(name: object, where: str) -> Family:
         supported = ", ".join(sorted(MODEL_FAMILIES))
         raise UserError(f"{where}: model family {cut(repr(name))} is not supported; use one of: {supported}.")
     return MODEL_FAMILIES[name]
+
+
+def rules_of(module: Any) -> tuple[Rule, ...]:
+    """What the family of a module says of splitting its parameters over a mesh; nothing where it is none of ours."""
+    family = MODEL_FAMILIES.get(getattr(getattr(module, "config", None), "family", ""))
+    return () if family is None else family.rules
 
 
 def build_model(config: ModelConfig, compute: Compute = Compute()) -> CausalLM:  # noqa: B008 (it is frozen)

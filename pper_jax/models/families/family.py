@@ -9,6 +9,7 @@ from typing import Any
 from pper_jax.models.causal_lm import CausalLM
 from pper_jax.models.config import ModelConfig
 from pper_jax.models.stated import Stated
+from pper_jax.sharding import Rule
 
 
 def _as_it_is(config: ModelConfig) -> ModelConfig:
@@ -47,6 +48,7 @@ class Family:
         conv1d: whether a module of Hugging Face's stores ``[in, out]`` instead of ``[out, in]``.
         interleaved: GGUF's modules whose rows llama.cpp's converter reorders, to the config's number of heads.
         stored: the config whose parameters a checkpoint has; parameters beyond ours are zeros there.
+        rules: how its parameters are split over a mesh where the table of ``pper_jax.sharding`` does not say it.
     """
 
     name: str
@@ -60,3 +62,4 @@ class Family:
     conv1d: Callable[[str], bool] = lambda module: False
     interleaved: Mapping[str, Callable[[ModelConfig], int]] = field(default_factory=dict)
     stored: Callable[[ModelConfig], ModelConfig] = _as_it_is
+    rules: tuple[Rule, ...] = ()
