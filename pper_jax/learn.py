@@ -16,9 +16,10 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from pper_jax import replay
+from pper_jax.errors import UserError
 from pper_jax.models import on_mesh, rules_of
 from pper_jax.models.lora import Adapted, LoraConfig
-from pper_jax.sharding import batch_sharding, check_batch, tree_shardings
+from pper_jax.sharding import batch_devices, batch_sharding, check_batch, tree_shardings
 from pper_jax.train import Metrics, Objective, cross_entropy, program_batch, train_step
 from pper_jax.types import Params, TrainBatch, TrainState
 
@@ -53,10 +54,15 @@ def make_learn_step(
     an argument of the compiled step: it is not copied, and not trained.
 
     Raises:
-        UserError: the mesh does not divide the batch.
+        UserError: the mesh does not divide the batch, or parts a pair.
     """
     replicated = NamedSharding(mesh, PartitionSpec())
     check_batch(batch_size, accumulate, mesh)
+    if pairs and batch_size // accumulate // batch_devices(mesh) % 2:
+        raise UserError(
+            f"batch_size is {batch_size}, which mesh and accumulate part into {accumulate * batch_devices(mesh)} of an "
+            "odd number of programs; the objective learns from pairs, so take a multiple of twice as many"
+        )
     state_shardings = tree_shardings(state, mesh, rules_of(module))
 
     def step(

@@ -191,11 +191,6 @@ class LearnSection(TrainSection):
         check_number("stop_after_unchanged", self.stop_after_unchanged, least=1, whole=True)
         if self.roll_back is not None:
             check_number("roll_back", self.roll_back, least=0, most=1)
-        if self.objective.pairs and self.batch_size // self.accumulate % 2:
-            raise UserError(
-                f"batch_size is {self.batch_size} with accumulate {self.accumulate}; the objective "
-                f"{self.objective.name} learns from pairs, so each part must have an even number of programs"
-            )
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from pper_jax.loop.config import RunConfig, TaskSetConfig
 from pper_jax.loop.keys import stream
 from pper_jax.loop.sources import FileSource, ModelSource, Source
 from pper_jax.loop.state import LoopState, init_loop_state
-from pper_jax.models import CausalLM, load_model, read_ends, resolve_model, rules_of
+from pper_jax.models import CausalLM, load_model, on_mesh, read_ends, resolve_model, rules_of
 from pper_jax.models.lora import init_adapters, merge
 from pper_jax.programs import LanguageModel, encode_prompts
 from pper_jax.sharding import check_batch, make_mesh
@@ -134,7 +134,9 @@ def build(
         learn=learn,
         base=base,
         reference=reference,
-        score=jax.jit(partial(target_logprobs, module)),
+        score=jax.jit(
+            partial(target_logprobs, on_mesh(module, mesh)), out_shardings=NamedSharding(mesh, PartitionSpec())
+        ),
         rules=rules,
         tasks=tasks,
         prompts=prompts,

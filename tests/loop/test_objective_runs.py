@@ -117,8 +117,6 @@ def test_a_state_is_rolled_back_where_the_pass_rate_fell_too_far():
             "train.objective is dpo, which needs failed",
         ),
         ({"train__objective": {"name": "dpo"}, "replay__store": "failed"}, "which needs solved programs"),
-        ({"train__objective": {"name": "dpo"}, "train__batch_size": 7}, "must have an even number of programs"),
-        ({"train__objective": {"name": "dpo"}, "train__accumulate": 8}, "must have an even number of programs"),
         ({"train__objective": {"name": "dpo"}, "replay__fresh": 0.5}, "leave replay.fresh and replay.replacement out"),
         ({"train__objective": {"name": "raft"}, "replay__store": "failed"}, "the buffer holds none with replay.store"),
         ({"train__objective": {"name": "unlikelihood"}, "replay__min_pass_rate": 0.1}, "needs failed programs"),
