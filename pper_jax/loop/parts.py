@@ -22,7 +22,7 @@ from pper_jax.loop.distributed import Team
 from pper_jax.loop.keys import stream
 from pper_jax.loop.sources import FileSource, ModelSource, Source
 from pper_jax.loop.state import LoopState, init_loop_state
-from pper_jax.models import CausalLM, load_model, read_ends, resolve_model, rules_of
+from pper_jax.models import CausalLM, load_model, on_mesh, read_ends, resolve_model, rules_of
 from pper_jax.models.lora import init_adapters, merge
 from pper_jax.programs import LanguageModel, encode_prompts
 from pper_jax.sharding import check_axes, check_batch, make_mesh, place
@@ -147,7 +147,9 @@ def build(
         learn=learn,
         base=base,
         reference=reference,
-        score=jax.jit(partial(target_logprobs, module), out_shardings=NamedSharding(mesh, PartitionSpec())),
+        score=jax.jit(
+            partial(target_logprobs, on_mesh(module, mesh)), out_shardings=NamedSharding(mesh, PartitionSpec())
+        ),
         rules=rules,
         tasks=tasks,
         prompts=prompts,
@@ -160,7 +162,7 @@ def build(
         ),
         team=team,
     )
-    return parts, init_loop_state(train, parts.empty_buffer())
+    return parts, init_loop_state(train, parts.empty_buffer(), keep_best=config.train.roll_back is not None)
 
 
 def column_shapes(needs: Set[str], max_length: int) -> dict[str, Any]:
