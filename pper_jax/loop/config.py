@@ -12,6 +12,7 @@ from pper_jax.decode import BeamConfig
 from pper_jax.errors import UserError
 from pper_jax.execution import Limits, TestPool, pool_class
 from pper_jax.execution.limits import DAY_S, MEBIBYTE
+from pper_jax.loop.processes import DistributedSection
 from pper_jax.models.config import Compute
 from pper_jax.models.lora import LoraConfig
 from pper_jax.ranges import SEEDS, check_file_name, check_number
@@ -201,11 +202,6 @@ class LearnSection(TrainSection):
         if self.roll_back is not None:
             check_number("roll_back", self.roll_back, least=0, most=1)
         self.compute()
-        if self.objective.pairs and self.batch_size // self.accumulate % 2:
-            raise UserError(
-                f"batch_size is {self.batch_size} with accumulate {self.accumulate}; the objective "
-                f"{self.objective.name} learns from pairs, so each part must have an even number of programs"
-            )
 
     def compute(self, given: Compute = Compute()) -> Compute:  # noqa: B008 (it is frozen)
         """How the model is computed in training: ``given`` with these options."""
@@ -264,6 +260,7 @@ class RunConfig:
     train: LearnSection = field(default_factory=LearnSection)
     lora: LoraConfig = field(default_factory=LoraConfig)
     mesh: MeshSection = field(default_factory=MeshSection)
+    distributed: DistributedSection = field(default_factory=DistributedSection)
 
     def __post_init__(self) -> None:
         """Check what is the run's own; each section has judged its own numbers."""
