@@ -130,7 +130,7 @@ def _learn_trips(config: RunConfig, params: Params, mesh: Mesh) -> tuple[float, 
     if train.packing and not train.objective.pairs:
         numbers = sum(leaf.size for leaf in jax.tree.leaves(params))
         rows = rows_at_once(rows, train.max_length, numbers, mesh)
-        trips.append(train.batch_size / rows)
+        trips += [train.batch_size / rows] if rows < train.batch_size else []  # one alone takes no loop
     if mesh.size == 1:
         positions = rows * train.max_length
         block = MANY_ROWS if positions >= 2 * MANY_ROWS else min(FEW_ROWS, positions)
