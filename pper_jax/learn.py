@@ -12,14 +12,16 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from pper_jax import replay
+from pper_jax.errors import UserError
 from pper_jax.models import on_mesh, rules_of
 from pper_jax.models.lora import Adapted, LoraConfig
-from pper_jax.sharding import batch_sharding, check_batch, tree_shardings
-from pper_jax.train import Metrics, Objective, cross_entropy, program_batch, train_step
+from pper_jax.sharding import batch_devices, batch_sharding, check_batch, tree_shardings
+from pper_jax.train import Metrics, Objective, Packed, cross_entropy, pack, program_batch, train_step
 from pper_jax.types import Params, TrainBatch, TrainState
 
 TARGET_LOGPROBS = ("sampler_logprobs", "reference_logprobs")
@@ -42,6 +44,7 @@ def make_learn_step(
     pairs: bool = False,
     base: Params | None = None,
     lora: LoraConfig | None = None,
+    packing: bool = False,
 ) -> LearnStep:
     """Jitted ``(TrainState, ReplayState) -> (TrainState, ReplayState, Metrics, Draw, program ids [B])``, both donated.
 
@@ -52,14 +55,23 @@ def make_learn_step(
     With ``base``, ``state.params`` are adapters as ``lora`` has them, and the model is that of both merged. The base is
     an argument of the compiled step: it is not copied, and not trained.
 
+    With ``packing`` the drawn programs share rows, and no more rows are computed than they fill, in micro-batches of a
+    size that suits the platform, at most ``batch_size / accumulate``; pairs are never packed.
+
     Raises:
-        UserError: the mesh does not divide the batch.
+        UserError: the mesh does not divide the batch, or parts a pair.
     """
     replicated = NamedSharding(mesh, PartitionSpec())
     if pairs:  # those of a pair stay together
         check_batch(batch_size // 2, accumulate, mesh, "half of batch_size, for pairs,")
     check_batch(batch_size, accumulate, mesh)
+    if pairs and batch_size // accumulate // batch_devices(mesh) % 2:
+        raise UserError(
+            f"batch_size is {batch_size}, which mesh and accumulate part into {accumulate * batch_devices(mesh)} of an "
+            "odd number of programs; the objective learns from pairs, so take a multiple of twice as many"
+        )
     state_shardings = tree_shardings(state, mesh, rules_of(module))
+    size = sum(np.size(leaf) for leaf in jax.tree.leaves(state.params if base is None else base))
 
     def step(
         state: TrainState, buffer: replay.ReplayState, base: Params | None = None
@@ -71,7 +83,12 @@ def make_learn_step(
             buffer, draw = replay.sample(buffer, key, batch_size, config)
         drawn = replay.gather(buffer, draw.indices)
         drawn = replace(drawn, extras={**drawn.extras, "pass_rate": drawn.pass_rate})
-        batch = jax.lax.with_sharding_constraint(_as_batch(drawn, draw.weight), batch_sharding(mesh))
+        programs = _as_batch(drawn, draw.weight)
+        batch: TrainBatch | Packed
+        if packing and not pairs:
+            batch = pack(programs, rows_at_once(batch_size // accumulate, programs.tokens.shape[1], size, mesh))
+        else:
+            batch = jax.lax.with_sharding_constraint(programs, batch_sharding(mesh))
         measured_at = state.step  # of the parameters that the log-probs are measured with: those before the step
         model = module if base is None else Adapted(on_mesh(module, mesh, rows=("fsdp",)), base, lora or LoraConfig())
         state, metrics = train_step(model, optimizer, accumulate, state, batch, objective=objective, mesh=mesh)
@@ -87,6 +104,22 @@ def make_learn_step(
         donate_argnums=(0, 1),
     )
     return compiled if base is None else lambda state, buffer: compiled(state, buffer, base)
+
+
+def rows_at_once(most: int, length: int, parameters: int, mesh: Mesh) -> int:
+    """Rows of a micro-batch of packed programs: a divisor of ``most`` (rows) that every device has its share of.
+
+    Few rows leave little of the last micro-batch empty; many let each pass over the gradients pay. ``length`` is that
+    of a row in tokens. On a CPU a small model's gradients lie in its cache, so that a pass over them costs little.
+    """
+    devices = batch_devices(mesh)
+    tokens = 16384
+    if mesh.devices.flat[0].platform == "cpu":
+        tokens = 512 if parameters < 1 << 24 else 2048
+    fitting = [
+        rows for rows in range(devices, most + 1, devices) if most % rows == 0 and rows * length <= tokens * devices
+    ]
+    return max(fitting, default=devices)
 
 
 def _as_batch(drawn: replay.Items, weight: jax.Array) -> TrainBatch:

@@ -151,6 +151,15 @@ def test_a_column_that_the_buffer_lacks_is_said_before_anything_compiles(params)
         step.lower(state, buffer)
 
 
+@pytest.mark.parametrize(
+    ("batch_size", "accumulate", "mesh"),
+    [(7, 1, ALONE), (8, 8, ALONE), (8, 1, {"data": 8}), (16, 4, {"data": 2, "fsdp": 2, "tp": 2})],
+)
+def test_pairs_that_would_be_parted_are_refused(params, batch_size, accumulate, mesh):
+    with pytest.raises(UserError, match="of an odd number of programs; the objective learns from pairs"):
+        learner(params, pairs=True, batch_size=batch_size, accumulate=accumulate, mesh=mesh)
+
+
 def test_updates_of_zero_change_nothing_and_that_is_said(params):
     items = rows()
     batch = program_batch(*map(jnp.asarray, (items.tokens, items.prompt_length, items.length)), jnp.ones(COUNT))

@@ -31,20 +31,20 @@ def _is_key(leaf: Any) -> bool:
 
 
 def _plain(state: LoopState) -> Any:
-    """What is saved: keys as their data, the sum tree as its leaves."""
+    """What is saved, by name: keys as their data, the sum tree as its leaves; nothing of what is None."""
     saved = replace(state, buffer=replay.to_checkpoint(state.buffer))
     saved = jax.tree.map(lambda leaf: jax.random.key_data(leaf) if _is_key(leaf) else leaf, saved)
     everywhere = state.train.step.sharding
-    if everywhere.is_fully_addressable:
-        return saved
-    return jax.tree.map(lambda leaf: place(leaf, everywhere) if leaf.is_fully_addressable else leaf, saved)
+    if not everywhere.is_fully_addressable:
+        saved = jax.tree.map(lambda leaf: place(leaf, everywhere) if leaf.is_fully_addressable else leaf, saved)
+    return {name: part for name, part in vars(saved).items() if part is not None}
 
 
 def _whole(saved: Any, like: LoopState) -> LoopState:
     reference = replace(like, buffer=replay.to_checkpoint(like.buffer))
     state: LoopState = jax.tree.map(
         lambda leaf, ref: jax.random.wrap_key_data(leaf, impl=jax.random.key_impl(ref)) if _is_key(ref) else leaf,
-        saved,
+        LoopState(**saved),
         reference,
     )
     return replace(state, buffer=replay.from_checkpoint(state.buffer))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +13,7 @@ from pper_jax.errors import UserError
 from pper_jax.execution import Limits, TestPool, pool_class
 from pper_jax.execution.limits import DAY_S, MEBIBYTE
 from pper_jax.loop.processes import DistributedSection
+from pper_jax.models.config import Compute
 from pper_jax.models.lora import LoraConfig
 from pper_jax.ranges import SEEDS, check_file_name, check_number
 from pper_jax.replay import PRESETS, ReplayConfig
@@ -181,22 +182,31 @@ class LearnSection(TrainSection):
     ``stop_after_unchanged`` steps in a row that learn nothing, since every gradient or every update was exactly 0, end
     the run. ``roll_back``: where the held-out pass rate falls by more than this share below its best, training goes on
     from the parameters and the optimizer's state of the best round.
+
+    ``packing``: programs share rows, and no more rows are computed than they fill. ``scan_layers``, ``remat`` and
+    ``lean_loss`` save memory, ``attention: cudnn`` time (see :class:`pper_jax.models.Compute`).
     """
 
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     stop_after_unchanged: int = 1
     roll_back: float | None = None
+    packing: bool = True
+    scan_layers: bool = False
+    remat: Literal["none", "dots", "full"] = "none"
+    lean_loss: bool = False
+    attention: Literal["cudnn"] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_number("stop_after_unchanged", self.stop_after_unchanged, least=1, whole=True)
         if self.roll_back is not None:
             check_number("roll_back", self.roll_back, least=0, most=1)
-        if self.objective.pairs and self.batch_size // self.accumulate % 2:
-            raise UserError(
-                f"batch_size is {self.batch_size} with accumulate {self.accumulate}; the objective "
-                f"{self.objective.name} learns from pairs, so each part must have an even number of programs"
-            )
+        self.compute()
+
+    def compute(self, given: Compute = Compute()) -> Compute:  # noqa: B008 (it is frozen)
+        """How the model is computed in training: ``given`` with these options."""
+        asked = {name: getattr(self, name) for name in ("scan_layers", "remat", "lean_loss", "attention")}
+        return replace(given, **asked)
 
 
 @dataclass(frozen=True)

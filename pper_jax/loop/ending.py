@@ -30,6 +30,7 @@ def is_finished(folder: RunFolder, rounds: int) -> bool:
 def finish(parts: Parts, state: LoopState, folder: RunFolder) -> None:
     """Write model, replayed programs and summary: the run is finished when the last is there."""
     config = parts.config
+    last = config.rounds if state.best is None else int(state.best.stands)
     model, params = parts.model, jax.device_get(parts.team.params(parts.weights(state.train)))
     if not parts.team.leads:
         return
@@ -39,20 +40,20 @@ def finish(parts: Parts, state: LoopState, folder: RunFolder) -> None:
         "name": config.name,
         "seed": config.seed,
         "rounds": config.rounds,
-        "splits": {name: gain(folder, name, config.rounds, config.seed) for name in parts.held_out},
+        "splits": {name: gain(folder, name, last, config.seed) for name in parts.held_out},
         "programs": int(state.programs),
         "train_steps": int(state.train.step),
         "finished": True,
-    }
+    } | ({"rolled_back_to": last} if last != config.rounds else {})
     write_json(folder.summary, finite(summary))
 
 
-def gain(folder: RunFolder, split: str, rounds: int, seed: int) -> dict[str, Any]:
-    """Before and after on one held-out split, with the paired difference and its bootstrap interval."""
-    first, last = (
-        evaluation.pass_rates(read_jsonl(folder.verdicts(f"eval_{index:03d}_{split}"))) for index in (0, rounds)
+def gain(folder: RunFolder, split: str, last: int, seed: int) -> dict[str, Any]:
+    """Before and after round ``last`` on one held-out split, with the paired difference and its bootstrap interval."""
+    before, after = (
+        evaluation.pass_rates(read_jsonl(folder.verdicts(f"eval_{index:03d}_{split}"))) for index in (0, last)
     )
-    return evaluation.compare(first, last, seed=seed)
+    return evaluation.compare(before, after, seed=seed)
 
 
 def most_replayed(folder: RunFolder, parts: Parts) -> list[dict[str, Any]]:

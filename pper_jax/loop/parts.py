@@ -22,7 +22,7 @@ from pper_jax.loop.distributed import Team
 from pper_jax.loop.keys import stream
 from pper_jax.loop.sources import FileSource, ModelSource, Source
 from pper_jax.loop.state import LoopState, init_loop_state
-from pper_jax.models import CausalLM, load_model, read_ends, resolve_model, rules_of
+from pper_jax.models import CausalLM, load_model, on_mesh, read_ends, resolve_model, rules_of
 from pper_jax.models.lora import init_adapters, merge
 from pper_jax.programs import LanguageModel, encode_prompts
 from pper_jax.sharding import check_axes, check_batch, make_mesh, place
@@ -74,7 +74,7 @@ class Parts:
     def empty_buffer(self) -> replay.ReplayState:
         """A replay buffer without programs, a copy on every device: the learn step compiles for that alone."""
         width = self.config.train.max_length
-        row = replay.example_row(width, _column_shapes(self.config.train.objective.needs, width))
+        row = replay.example_row(width, column_shapes(self.config.train.objective.needs, width))
         return self.everywhere(replay.init(self.rules, row))
 
     def everywhere(self, tree: Any) -> Any:
@@ -147,7 +147,9 @@ def build(
         learn=learn,
         base=base,
         reference=reference,
-        score=jax.jit(partial(target_logprobs, module), out_shardings=NamedSharding(mesh, PartitionSpec())),
+        score=jax.jit(
+            partial(target_logprobs, on_mesh(module, mesh)), out_shardings=NamedSharding(mesh, PartitionSpec())
+        ),
         rules=rules,
         tasks=tasks,
         prompts=prompts,
@@ -160,10 +162,10 @@ def build(
         ),
         team=team,
     )
-    return parts, init_loop_state(train, parts.empty_buffer())
+    return parts, init_loop_state(train, parts.empty_buffer(), keep_best=config.train.roll_back is not None)
 
 
-def _column_shapes(needs: Set[str], max_length: int) -> dict[str, Any]:
+def column_shapes(needs: Set[str], max_length: int) -> dict[str, Any]:
     """Shape and dtype of a row's columns by name: of those that an objective needs and not every row has anyway."""
     number, tokens = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((), (max_length,)))
     shapes = {"advantage": number, "sampler_logprobs": tokens, "reference_logprobs": tokens}
@@ -186,7 +188,9 @@ def _learn_step(
         "pairs": config.train.objective.pairs,
         "base": base,
         "lora": config.lora,
+        "packing": config.train.packing,
     }
+    module = module.clone(compute=config.train.compute(module.compute))
     return make_learn_step(module, optimizer, train, mesh, config.replay, **{**options, **given})
 
 

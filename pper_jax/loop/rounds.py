@@ -93,7 +93,8 @@ def _rounds(parts: Parts, state: LoopState, folder: RunFolder, stack: ExitStack)
         if is_new or (index > 0 and int(state.step) < config.train.steps):
             state = learn(parts, state, journal, checkpoints, index)
         if index in (0, config.rounds) or index % config.evaluation.every == 0:
-            evaluate(parts, state, pool, journal, index)
+            rate = evaluate(parts, state, pool, journal, index)
+            state = guard(parts, state, journal, index, rate)
     finish(parts, state, folder)
 
 
@@ -279,9 +280,12 @@ class Steps:
         return loss
 
 
-def evaluate(parts: Parts, state: LoopState, pool: TestPool, journal: Journal, index: int) -> None:
-    """The best program of a beam for every held-out task, tested: pass rate and accuracy with intervals."""
-    config = parts.config
+def evaluate(parts: Parts, state: LoopState, pool: TestPool, journal: Journal, index: int) -> float | None:
+    """The best program of a beam for every held-out task, tested: pass rate and accuracy with intervals.
+
+    Returns the mean pass rate of all that could be judged.
+    """
+    config, rates = parts.config, list[float]()
     method = BeamConfig(width=config.evaluation.width, max_new_tokens=config.beam.max_new_tokens, num_return=1)
     with journal.phase(index, "evaluate"):
         model = laid_out(parts.writer(state))
@@ -296,12 +300,30 @@ def evaluate(parts: Parts, state: LoopState, pool: TestPool, journal: Journal, i
                 )
                 samples = programs_of(parts.team, tasks, journal.samples(file), write_own)
                 rows = _tested(parts, pool, tasks, samples, path, f"{label} test")
-            figures = evaluation.summarise(evaluation.pass_rates(rows), seed=config.seed)
+            found = evaluation.pass_rates(rows)
+            rates += found[np.isfinite(found)].tolist()
+            figures = evaluation.summarise(found, seed=config.seed)
             journal.log("eval", index, split=name, **figures)
             shown = ", ".join(
                 f"{what.replace('_', ' ')} {evaluation.percent(figures[what])}" for what in ("pass_rate", "accuracy")
             )
             say(f"round {index}, {name}, {figures['tasks']} tasks: {shown}")
+    return _mean(rates)
+
+
+def guard(parts: Parts, state: LoopState, journal: Journal, index: int, rate: float | None) -> LoopState:
+    """The state to go on from, given the held-out pass ``rate`` that was found after round ``index``."""
+    most = parts.config.train.roll_back
+    if most is None or rate is None or state.best is None:
+        return state
+    state, best = state.guarded(state.best, rate, most)
+    if (back := int(best.stands)) != index:
+        journal.log("roll_back", index, to=back, pass_rate=rate, best=float(best.pass_rate))
+        say(
+            f"round {index}: the held-out pass rate fell to {100 * rate:.1f} %, so that the parameters of round {back} "
+            f"({100 * float(best.pass_rate):.1f} %) are taken again"
+        )
+    return state
 
 
 def _mean(values: Sequence[Any]) -> float | None:

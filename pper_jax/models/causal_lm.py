@@ -4,18 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
+from pper_jax.models.attention import Seen
 from pper_jax.models.config import Compute, ModelConfig
-from pper_jax.models.layers import Int8Dense, Seen, residual
-from pper_jax.types import KVCache
+from pper_jax.models.layers import Int8Dense, residual
+from pper_jax.types import KVCache, Params
 from pper_kernels.project_topk import project_top_log_probs, top_log_probs
 
+# What a scanned block keeps for the backward pass: all, its products with weights, or its input alone.
+REMAT: dict[str, Callable[..., Any]] = {
+    "none": lambda step: step,
+    "dots": partial(jax.checkpoint, policy=jax.checkpoint_policies.dots_with_no_batch_dims_saveable),
+    "full": jax.checkpoint,
+}
 _float32_dot = partial(lax.dot_general, preferred_element_type=jnp.float32)
 
 
@@ -76,12 +83,35 @@ class CausalLM(nn.Module):
     ) -> tuple[jax.Array, KVCache | None]:
         """Final hidden states ``[B, S, M]`` after the last norm, and the extended cache."""
         x = self.embed(tokens, positions)
+        if cache is None and self.compute.scan_layers and not self.is_initializing():
+            return self._normed(self._scanned(x, positions, mask)), None
         extended = []
         for i, layer in enumerate(self.layers):
             x, layer_cache = layer(x, positions, mask, None if cache is None else cache[i], write_at)
             x = residual(self.compute, x)
             extended.append(layer_cache)
-        return self.final_norm(x).astype(self.compute.dtype), None if cache is None else tuple(extended)
+        return self._normed(x), None if cache is None else tuple(extended)
+
+    def _normed(self, x: jax.Array) -> jax.Array:
+        return self.final_norm(x).astype(self.compute.dtype)
+
+    def _scanned(self, x: jax.Array, positions: jax.Array, mask: Seen) -> jax.Array:
+        """All blocks as one that is compiled once and run over their stacked weights."""
+        block = self.block(self.config, self.compute, parent=None)
+        weights = [layer.variables["params"] for layer in self.layers]
+
+        def step(x: jax.Array, params: Params) -> tuple[jax.Array, None]:
+            x, _ = block.apply({"params": params}, x, positions, mask, None, 0)
+            return residual(self.compute, x), None
+
+        step = REMAT[self.compute.remat](step)
+        return lax.scan(step, x, jax.tree.map(lambda *each: jnp.stack(each), *weights))[0]
+
+    def head(self) -> tuple[jax.Array, bool]:
+        """The matrix that makes logits of hidden states, and whether it is ``[V, M]`` (an embedding) or ``[M, V]``."""
+        if self.tied:
+            return self.token_embedding.embedding, True
+        return self.lm_head.variables["params"]["kernel"][:, : self.config.vocab_size], False
 
     def embed(self, tokens: jax.Array, positions: jax.Array) -> jax.Array:
         """What the first block reads, ``[B, S, M]``."""
@@ -122,8 +152,7 @@ class CausalLM(nn.Module):
         """
         if self.compute.quantized:
             return top_log_probs(self.unembed(hidden), count)
-        tied, tokens = self.tied, self.config.vocab_size  # a layout may have added columns
-        table = self.token_embedding.embedding if tied else self.lm_head.variables["params"]["kernel"][:, :tokens]
+        table, tied = self.head()  # a layout may have added columns, which count for nothing
         rows = hidden.reshape(-1, hidden.shape[-1])
         found = project_top_log_probs(rows, table, count, transposed=tied, implementation=self.compute.kernels)
         logprob, token = (x.reshape(*hidden.shape[:-1], -1) for x in found)

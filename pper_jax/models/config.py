@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from pper_jax.errors import UserError
+from pper_jax.errors import UserError, shown
 from pper_jax.ranges import check_number
 from pper_jax.sharding import Placement
 
@@ -40,6 +40,7 @@ class RopeScaling:
 LARGEST, MOST_HEAD_DIM = 2**31 - 1, 2**16  # of any size of a model, and of a head's width
 SIZES = ("vocab_size", "hidden_size", "num_layers", "num_heads", "num_kv_heads", "mlp_size", "max_positions")
 LANES = 128  # rows of a matrix that begin at a multiple of this are read fastest
+REMATS = ("none", "dots", "full")
 COMPUTE_TYPES = ("float32", "bfloat16", "float16")
 
 
@@ -93,6 +94,11 @@ class Compute:
             None takes the best known for the platform.
         column_blocks: arrays of columns that each kernel is held in (``models.layout``).
         quantized: whether kernels are held in int8 (``models.quantize``).
+        attention: ``"cudnn"`` takes cuDNN's fused attention where there is no cache of beams; None is XLA's.
+        scan_layers: blocks as one that runs over their stacked weights, where there is no cache: compiled once.
+        remat: what a scanned block keeps for the backward pass: ``"none"``: all of it, ``"dots"``: its products with
+            weights, ``"full"``: its input alone, so that the block is computed again.
+        lean_loss: make logits again in the backward pass instead of keeping them.
         placement: where intermediate values lie on a mesh of several devices; None says nothing about it.
     """
 
@@ -101,10 +107,22 @@ class Compute:
     column_blocks: int = 1
     quantized: bool = False
     placement: Placement | None = None
+    attention: str | None = None
+    scan_layers: bool = False
+    remat: str = "none"
+    lean_loss: bool = False
 
     def __post_init__(self) -> None:
         """Give the compute type its one spelling, so that equal options compare equal; refuse what is none."""
         object.__setattr__(self, "dtype", _compute_type(self.dtype))
+        if self.attention not in (None, "cudnn"):
+            raise UserError(f"attention is {shown(self.attention)}; it is cudnn, or not given")
+        if self.remat not in REMATS:
+            raise UserError(f"remat is {shown(self.remat)}; choose one of {', '.join(REMATS)}")
+        if self.remat != "none" and not self.scan_layers:
+            raise UserError(
+                f"remat is {self.remat}, which takes scan_layers (XLA undoes it where layers are not scanned)"
+            )
         check_number("column_blocks", self.column_blocks, least=1, most=LARGEST, whole=True)
 
     @property

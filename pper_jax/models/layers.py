@@ -1,25 +1,15 @@
-"""Layers that the model families share: norms, rotary positions, attention over a cache.
-
-Everything here is a function of its arguments: positions, mask and cache slots belong to the caller, so that one call
-serves training (no cache), prefill (many slots at once) and beam decoding (one slot a beam).
-"""
+"""Layers that the model families share: norms, rotary positions, products with weights."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from jax import lax
 
 from pper_jax.models.config import Compute, ModelConfig
-from pper_jax.models.masks import Mask
-from pper_jax.types import BeamLayerCache, BeamMask, LayerCache
-from pper_kernels.beam_attention import beam_attention
 
 
 def layer_norm(config: ModelConfig, name: str | None = None) -> nn.Module:
@@ -52,6 +42,34 @@ def rotate(x: jax.Array, positions: jax.Array, freqs: np.ndarray) -> jax.Array:
     first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
     rotated = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
     return rotated.astype(x.dtype)
+
+
+class FlatDense(nn.Module):
+    """A dense layer with a ``kernel [M..., *features]`` as one product of ``[tokens, M]`` and ``[M, features]``.
+
+    The weight's gradient then contracts one axis: over two, XLA on CPU writes transposed copies of the activations.
+    """
+
+    features: tuple[int, ...]
+    input_axes: int
+    use_bias: bool
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """``[..., M]`` (the last ``input_axes`` axes) -> ``[..., *features]``."""
+        lead, inputs = x.shape[: x.ndim - self.input_axes], x.shape[x.ndim - self.input_axes :]
+        flat = int(np.prod(inputs)), int(np.prod(self.features))
+
+        def init(key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+            return nn.initializers.lecun_normal()(key, flat, dtype).reshape(shape)
+
+        kernel = self.param("kernel", init, (*inputs, *self.features), jnp.float32)
+        y = x.reshape(-1, flat[0]).astype(self.dtype) @ kernel.reshape(flat).astype(self.dtype)
+        y = y.reshape(*lead, *self.features)
+        if self.use_bias:
+            y = y + self.param("bias", nn.initializers.zeros, self.features, jnp.float32).astype(self.dtype)
+        return y
 
 
 class ColumnBlockDense(nn.Module):
@@ -118,90 +136,9 @@ def dense(compute: Compute, features: int | tuple[int, ...], name: str, *, bias:
         return Int8Dense(shape, axes, bias, compute.dtype, compute.dtype, name=name)
     if compute.column_blocks > 1:
         return ColumnBlockDense(shape, axes, compute.column_blocks, bias, compute.dtype, name=name)
-    axis = tuple(range(-axes, 0))
-    return nn.DenseGeneral(features, axis=axis, use_bias=bias, dtype=compute.dtype, name=name)
+    return FlatDense(shape, axes, bias, compute.dtype, name=name)
 
 
 def residual(compute: Compute, x: jax.Array) -> jax.Array:
     """The residual stream ``x [B, S, M]``, put where ``compute.placement`` wants it; a family's blocks need not ask."""
     return x if compute.placement is None else compute.placement.residual(x)
-
-
-Seen = Mask | jax.Array  # what a call's queries may see; the array is [B, S, C] bool
-
-
-class Attention(nn.Module):
-    """Grouped-query attention over the keys of this call or over a cache that this call extends."""
-
-    config: ModelConfig
-    compute: Compute
-    rotary: bool
-
-    @nn.compact
-    def __call__(
-        self, x: jax.Array, positions: jax.Array, mask: Seen, cache: LayerCache | None, write_at: jax.Array | int
-    ) -> tuple[jax.Array, LayerCache | None]:
-        """``x [B, S, M]``, ``positions [B, S]``, ``mask`` -> ``([B, S, M], cache)``; see ``CausalLM``."""
-        cfg, compute = self.config, self.compute
-
-        def project(name: str, heads: int) -> jax.Array:
-            return dense(compute, (heads, cfg.head_dim), name, bias=cfg.attention_bias)(x)
-
-        query = project("query", cfg.num_heads)
-        key, value = project("key", cfg.num_kv_heads), project("value", cfg.num_kv_heads)
-        if self.rotary:
-            freqs = rotary_frequencies(cfg)
-            query, key = rotate(query, positions, freqs), rotate(key, positions, freqs)
-        if isinstance(cache, BeamLayerCache):
-            mixed, cache = _attend_beams(query, key, value, cache, mask, write_at, compute.kernels)
-        else:
-            if cache is not None:
-                cache = _write(cache, key, value, write_at)
-                key, value = cache.key.astype(compute.dtype), cache.value.astype(compute.dtype)
-            seen = mask.dense(query.shape[1], key.shape[1], write_at) if isinstance(mask, Mask) else mask
-            if compute.placement is not None:
-                query, key, value = compute.placement.attended(cfg.num_kv_heads, query, key, value)
-            mixed = jax.nn.dot_product_attention(query, key, value, mask=seen[:, None])
-            if compute.placement is not None:
-                mixed = compute.placement.mixed(mixed)
-        out = dense(compute, cfg.hidden_size, "out", bias=cfg.attention_bias, axes=2)(mixed)
-        return residual(compute, out), cache
-
-
-def _write(cache: LayerCache, key: jax.Array, value: jax.Array, at: jax.Array | int) -> LayerCache:
-    """``key`` and ``value [B, S, H, D]`` into slots ``at .. at + S - 1``."""
-    return LayerCache(
-        key=lax.dynamic_update_slice_in_dim(cache.key, key.astype(cache.key.dtype), at, axis=1),
-        value=lax.dynamic_update_slice_in_dim(cache.value, value.astype(cache.value.dtype), at, axis=1),
-    )
-
-
-def _attend_beams(
-    query: jax.Array,
-    key: jax.Array,
-    value: jax.Array,
-    cache: BeamLayerCache,
-    mask: BeamMask,
-    at: jax.Array,
-    kernels: str | None,
-) -> tuple[jax.Array, BeamLayerCache]:
-    """One query a beam, all ``[B, K, heads, D]``; this call's keys and values go to the slots from ``at [B]`` on first.
-
-    NaN or infinite values are stored as finite ones: such a token has no successor, and a masked slot must not spoil
-    the sums of the other beams.
-    """
-    value = jnp.nan_to_num(value, posinf=0.0, neginf=0.0)
-    cache = replace(
-        cache,
-        key=_write_rows(cache.key, key.transpose(0, 2, 3, 1), at, axis=2),
-        value=_write_rows(cache.value, value.transpose(0, 2, 1, 3), at, axis=1),
-    )
-    keys_and_values = cache.prompt_key, cache.prompt_value, cache.key, cache.value
-    mixed = beam_attention(query, *keys_and_values, mask.prompt, mask.generated, implementation=kernels)
-    return mixed, cache
-
-
-def _write_rows(cache: jax.Array, new: jax.Array, at: jax.Array, axis: int) -> jax.Array:
-    """``new`` into ``cache``, each row at its own place ``at [B]`` along ``axis`` of the row."""
-    write = partial(lax.dynamic_update_slice_in_dim, axis=axis)
-    return jax.vmap(write)(cache, new.astype(cache.dtype), at)

@@ -12,6 +12,7 @@ from pper_jax.train.objectives import (
     token_weights,
 )
 from pper_jax.train.optimizer import OptimizerConfig, make_optimizer
+from pper_jax.train.packing import Packed, pack
 from pper_jax.train.scoring import target_logprobs
 from pper_jax.train.step import Metrics, init_train_state, make_train_step, train_step
 
@@ -20,6 +21,7 @@ __all__ = [
     "Objective",
     "ObjectiveConfig",
     "OptimizerConfig",
+    "Packed",
     "completion_logprobs",
     "cross_entropy",
     "init_train_state",
@@ -27,6 +29,7 @@ __all__ = [
     "make_objective",
     "make_optimizer",
     "make_train_step",
+    "pack",
     "pack_examples",
     "program_batch",
     "program_sums",

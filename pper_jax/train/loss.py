@@ -11,6 +11,7 @@ import optax
 from pper_jax.models.masks import segment_mask, segment_starts
 from pper_jax.train.objectives import Objective, cross_entropy, targets
 from pper_jax.types import Params, TrainBatch
+from pper_kernels.linear_log_probs import linear_log_probs
 
 
 def segment_positions(segment_ids: jax.Array) -> jax.Array:
@@ -19,12 +20,32 @@ def segment_positions(segment_ids: jax.Array) -> jax.Array:
 
 
 def completion_logprobs(module: Any, params: Params, batch: TrainBatch) -> jax.Array:
-    """Log-probability of each target token, ``[B, T]`` float32: entry ``t`` is that of ``tokens[:, t + 1]``, or 0."""
-    logits, _ = module.apply(
-        {"params": params}, batch.tokens, segment_positions(batch.segment_ids), segment_mask(batch.segment_ids)
-    )
-    losses = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.roll(batch.tokens, -1, axis=1))
-    return jnp.where(jnp.roll(targets(batch), -1, axis=1), -losses, 0.0)
+    """Log-probability of each target token, ``[B, T]`` float32: entry ``t`` is that of ``tokens[:, t + 1]``, or 0.
+
+    A ``CausalLM`` on one device makes logits where there are targets alone, and few of them at a time.
+    """
+    segments, compute = batch.segment_ids, getattr(module, "compute", None)
+    arguments = batch.tokens, segment_positions(segments), segment_mask(segments)
+    following, scored = jnp.roll(batch.tokens, -1, axis=1), jnp.roll(targets(batch), -1, axis=1)
+    if compute is None or compute.placement is not None or compute.own_head:
+        logits, _ = module.apply({"params": params}, *arguments)
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, following)
+        return jnp.where(scored, -losses, 0.0)
+    hidden, _ = module.apply({"params": params}, *arguments, method="hidden")
+    table, transposed = module.apply({"params": params}, method="head")
+    return _scores(hidden, table, following, scored, transposed=transposed, lean=compute.lean_loss)
+
+
+def _scores(
+    hidden: jax.Array, table: jax.Array, tokens: jax.Array, scored: jax.Array, *, transposed: bool, lean: bool
+) -> jax.Array:
+    """Log-probabilities of ``tokens [B, T]`` where ``scored``: those positions go first, the others cost nothing."""
+    shape, scored = tokens.shape, scored.reshape(-1)
+    order = jnp.argsort(~scored, stable=True)
+    states = hidden.reshape(-1, hidden.shape[-1])[order]
+    live = jnp.sum(scored, dtype=jnp.int32)
+    found = linear_log_probs(states, table, tokens.reshape(-1)[order], live, transposed=transposed, lean=lean)
+    return jnp.zeros(scored.shape, jnp.float32).at[order].set(found, unique_indices=True).reshape(shape)
 
 
 def loss_sum(

@@ -20,6 +20,7 @@ from pper_jax.models import on_mesh, rules_of
 from pper_jax.sharding import Rule, batch_sharding, check_batch, place, tree_shardings
 from pper_jax.train.loss import loss_sum
 from pper_jax.train.objectives import Objective, cross_entropy
+from pper_jax.train.packing import Packed
 from pper_jax.types import Params, TrainBatch, TrainState
 
 
@@ -90,10 +91,52 @@ def _in_order(parts: jax.Array, mesh: Mesh | None) -> jax.Array:
     return parts.reshape(-1, *parts.shape[4:])
 
 
+def _on_data(packed: TrainBatch, mesh: Mesh | None) -> TrainBatch:
+    """``[parts, rows, ...]`` as ``[parts, data, rows / data, ...]``, or as it is where there is no mesh."""
+    if mesh is None:
+        return packed
+    data, put = mesh.shape["data"], NamedSharding(mesh, PartitionSpec(None, "data", "fsdp"))
+    return jax.tree.map(
+        lambda x: lax.with_sharding_constraint(x.reshape(x.shape[0], data, -1, *x.shape[2:]), put), packed
+    )
+
+
+def _fold(
+    of_part: Callable[[TrainBatch], tuple[Any, jax.Array]], parts: TrainBatch, used: jax.Array | None
+) -> tuple[Any, jax.Array]:
+    """The sums of what each micro-batch gives, and its programs; of the first ``used`` ones, the rest is left 0."""
+    count = parts.tokens.shape[0]
+    first = jax.tree.map(lambda x: x[0], parts)
+    if count == 1:
+        sums, programs = of_part(first)
+        return sums, programs[None]
+    shapes = jax.eval_shape(of_part, first)
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes[0])
+    if used is None:
+
+        def fold(carry: Any, part: TrainBatch) -> tuple[Any, jax.Array]:
+            sums, programs = of_part(part)
+            return jax.tree.map(jnp.add, carry, sums), programs
+
+        return lax.scan(fold, zeros, parts)
+
+    def step(index: jax.Array, carry: tuple[Any, jax.Array]) -> tuple[Any, jax.Array]:
+        part = jax.tree.map(lambda x: lax.dynamic_index_in_dim(x, index, keepdims=False), parts)
+        sums, programs = of_part(part)
+        return jax.tree.map(jnp.add, carry[0], sums), lax.dynamic_update_index_in_dim(carry[1], programs, index, 0)
+
+    found = jnp.zeros((count, *shapes[1].shape), shapes[1].dtype)
+    return lax.fori_loop(0, used, step, (zeros, found))
+
+
 def _gradients(
-    loss: Callable[[Params, TrainBatch], Any], params: Params, batch: TrainBatch, accumulate: int, mesh: Mesh | None
+    loss: Callable[[Params, TrainBatch], Any],
+    params: Params,
+    batch: TrainBatch | Packed,
+    accumulate: int,
+    mesh: Mesh | None,
 ) -> tuple[Params, tuple[jax.Array, ...]]:
-    """Gradient of the loss *sum*, and ``(sum, count, per_program)``; micro-batches are folded by a scan.
+    """Gradient of the loss *sum*, and ``(sum, count, per_program)``; micro-batches are folded one after another.
 
     On a mesh each index of ``data`` folds its own gradient; they are added up once, at the end.
     """
@@ -102,30 +145,21 @@ def _gradients(
     value_and_grad = jax.value_and_grad(loss, has_aux=True)
     if mesh is not None:
         value_and_grad = jax.vmap(value_and_grad, (None, 0), spmd_axis_name="data")
-    if accumulate == 1 and mesh is None:
-        (total, (count, programs)), grads = value_and_grad(params, batch)
-        return grads, (total, count, programs)
 
     def of_part(part: TrainBatch) -> tuple[Any, jax.Array]:
         (total, (count, programs)), grads = value_and_grad(params, part)
         return (grads, total, count), programs
 
-    def fold(carry: Any, part: TrainBatch) -> tuple[Any, jax.Array]:
-        sums, programs = of_part(part)
-        return jax.tree.map(jnp.add, carry, sums), programs
-
-    micro = _split(batch, accumulate, mesh)
-    first = jax.tree.map(lambda x: x[0], micro)
-    if accumulate == 1:
-        sums, programs = of_part(first)
-        programs = programs[None]
+    if isinstance(batch, Packed):
+        sums, programs = _fold(of_part, _on_data(batch.batch, mesh), batch.used)
+        programs = programs.reshape(-1)[batch.place]
     else:
-        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(of_part, first)[0])
-        sums, programs = lax.scan(fold, zeros, micro)
+        sums, programs = _fold(of_part, _split(batch, accumulate, mesh), None)
+        programs = _in_order(programs, mesh)
     if mesh is not None:
         sums = jax.tree.map(lambda x: x.sum(0), sums)
     grads, total, count = sums
-    return grads, (total, count, _in_order(programs, mesh))
+    return grads, (total, count, programs)
 
 
 def train_step(
@@ -133,12 +167,15 @@ def train_step(
     optimizer: optax.GradientTransformation,
     accumulate: int,
     state: TrainState,
-    batch: TrainBatch,
+    batch: TrainBatch | Packed,
     *,
     objective: Objective = cross_entropy,
     mesh: Mesh | None = None,
 ) -> tuple[TrainState, Metrics]:
     """One optimizer step on ``objective``'s mean over the batch (pure; see :func:`make_train_step`).
+
+    A :class:`Packed` batch has micro-batches of its own, whatever ``accumulate`` says; ``Metrics.row_logprob`` is then
+    in the order of the programs that were packed.
 
     Where the loss, a gradient or an update is NaN or infinite, only ``step`` advances: parameters, moments and schedule
     stay bit for bit as they were, and ``Metrics.skipped`` says so.

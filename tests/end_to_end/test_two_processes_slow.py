@@ -1,4 +1,4 @@
-"""Two processes of four devices do what one process of eight does; when one is killed, both end and go on later."""
+"""Two processes of four devices do what one of eight does; when one is killed, both end, and go on later."""
 
 import json
 import shutil

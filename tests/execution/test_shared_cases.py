@@ -46,20 +46,17 @@ def test_three_times_over_with_other_work_on_all_cores() -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.getuid() != 0 or shutil.which("setpriv") is None, reason="only root can become another user")
-def test_the_same_as_an_ordinary_user(tmp_path: Path) -> None:
+def test_the_same_as_an_ordinary_user(open_folder: Path) -> None:
     python = public_python()
     if python is None:
         pytest.skip("no Python here that another user may run")
-    root = tmp_path / "project"  # the checkout itself may lie in a closed folder
+    root = open_folder / "project"  # the checkout itself may lie in a closed folder
     for name in ("pper_jax/execution", "tests/execution"):
         shutil.copytree(HERE.parents[1] / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pper_jax/__init__.py", "pper_jax/errors.py"):
         shutil.copy(HERE.parents[1] / name, root / name)
     for source, name in ((SHARED / "hostile", "hostile"), (CASES, "cases")):
         shutil.copytree(source, root / name)
-    for folder in [tmp_path, *tmp_path.parents]:
-        if folder.owner() == "root" and folder != Path("/") and not folder.stat().st_mode & 0o001:
-            folder.chmod(folder.stat().st_mode | 0o001)
     places = {"PPER_SHARED_DATA": str(root), "PPER_SHARED_CASES": str(root / "cases"), "HOME": "/nonexistent"}
     report = judge_cases([*AS_NOBODY, python, "-B", "-P"], root, 3, 1, **places)
     assert report["uid"] == 65534

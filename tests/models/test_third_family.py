@@ -14,8 +14,9 @@ from model_helpers import VOCAB, forward, load_torch, random_tokens, random_torc
 from pper_jax.decode import BeamConfig, decode_prompts
 from pper_jax.errors import UserError
 from pper_jax.models import MODEL_FAMILIES, CausalLM, Compute, Family, ModelConfig, describe, load_model, save_model
+from pper_jax.models.attention import Attention
 from pper_jax.models.config import ACTIVATIONS
-from pper_jax.models.layers import Attention, dense, layer_norm
+from pper_jax.models.layers import dense, layer_norm
 from pper_jax.models.stated import Stated
 
 

@@ -8,10 +8,11 @@ from typing import Any
 import jax
 from flax import linen as nn
 
+from pper_jax.models.attention import Attention, Seen
 from pper_jax.models.causal_lm import CausalLM
 from pper_jax.models.config import ACTIVATIONS, MOST_HEAD_DIM, Compute, ModelConfig
 from pper_jax.models.families.family import Family, GGUFFacts
-from pper_jax.models.layers import Attention, Seen, dense, layer_norm
+from pper_jax.models.layers import dense, layer_norm
 from pper_jax.models.stated import Stated
 from pper_jax.types import LayerCache
 

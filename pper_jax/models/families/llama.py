@@ -10,10 +10,11 @@ import numpy as np
 from flax import linen as nn
 
 from pper_jax.errors import UserError
+from pper_jax.models.attention import Attention, Seen
 from pper_jax.models.causal_lm import CausalLM
 from pper_jax.models.config import ACTIVATIONS, Compute, ModelConfig, RopeScaling
 from pper_jax.models.families.family import Family, GGUFFacts
-from pper_jax.models.layers import Attention, Seen, dense, rms_norm, rotary_frequencies
+from pper_jax.models.layers import dense, rms_norm, rotary_frequencies
 from pper_jax.models.stated import Stated, cut
 from pper_jax.types import LayerCache
 

@@ -1,0 +1,6 @@
+"""Log-probabilities of given tokens after the output projection, without all logits at once."""
+
+from pper_kernels.linear_log_probs.api import linear_log_probs
+from pper_kernels.linear_log_probs.reference import linear_log_probs_reference
+
+__all__ = ["linear_log_probs", "linear_log_probs_reference"]
