@@ -38,13 +38,13 @@ def lay_out(module: nn.Module, params: Params, mesh: Mesh | None = None) -> tupl
 def batch_shardings(batch: Batch, mesh: Mesh) -> Any:
     """Rows over data and fsdp, and of the cache the heads over tp where that divides them."""
 
-    def split(axis: str) -> bool:  # as XLA names it again: for another name of the same it would compile again
+    def split(axis: str) -> bool:  # named as XLA names it again, also of arrays without elements, or it compiles again
         return mesh.shape[axis] > 1
 
     rows = tuple(filter(split, batch_sharding(mesh).spec[0])) or None
 
     def of(x: Any, heads: str | None = None) -> NamedSharding:
-        parts = ((rows, heads) if heads else (rows,)) if jnp.ndim(x) and (rows or heads) else ()
+        parts = ((rows, heads) if heads else (rows,)) if jnp.size(x) > 1 and (rows or heads) else ()
         return NamedSharding(mesh, PartitionSpec(*parts))
 
     whole = jax.tree.map(of, batch)
