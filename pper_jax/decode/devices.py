@@ -37,11 +37,18 @@ def lay_out(module: nn.Module, params: Params, mesh: Mesh | None = None) -> tupl
 
 def batch_shardings(batch: Batch, mesh: Mesh) -> Any:
     """Rows over data and fsdp, and of the cache the heads over tp where that divides them."""
-    rows, tp = batch_sharding(mesh).spec[0], mesh.shape["tp"]
 
-    def of(x: Any, *more: str | None) -> NamedSharding:
-        return NamedSharding(mesh, PartitionSpec(*(rows, *more) if jnp.ndim(x) else ()))
+    def split(axis: str) -> bool:  # named as XLA names it again, also of arrays without elements, or it compiles again
+        return mesh.shape[axis] > 1
+
+    rows = tuple(filter(split, batch_sharding(mesh).spec[0])) or None
+
+    def of(x: Any, heads: str | None = None) -> NamedSharding:
+        parts = ((rows, heads) if heads else (rows,)) if jnp.size(x) > 1 and (rows or heads) else ()
+        return NamedSharding(mesh, PartitionSpec(*parts))
 
     whole = jax.tree.map(of, batch)
-    cache = jax.tree.map(lambda x: of(x, None if x.shape[1] % tp else "tp"), batch.cache)
+    cache = jax.tree.map(
+        lambda x: of(x, "tp" if split("tp") and x.shape[1] % mesh.shape["tp"] == 0 else None), batch.cache
+    )
     return replace(whole, cache=cache)

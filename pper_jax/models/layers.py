@@ -48,12 +48,15 @@ class FlatDense(nn.Module):
     """A dense layer with a ``kernel [M..., *features]`` as one product of ``[tokens, M]`` and ``[M, features]``.
 
     The weight's gradient then contracts one axis: over two, XLA on CPU writes transposed copies of the activations.
+    Only where a mesh's ``tp`` does not divide the heads, the first of two axes, are they left apart: the kernel is
+    split within the heads, and what is split so cannot be merged without gathering it.
     """
 
     features: tuple[int, ...]
     input_axes: int
     use_bias: bool
     dtype: Any
+    tp: int = 1
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -65,7 +68,11 @@ class FlatDense(nn.Module):
             return nn.initializers.lecun_normal()(key, flat, dtype).reshape(shape)
 
         kernel = self.param("kernel", init, (*inputs, *self.features), jnp.float32)
-        y = x.reshape(-1, flat[0]).astype(self.dtype) @ kernel.reshape(flat).astype(self.dtype)
+        heads = inputs[0] if self.input_axes > 1 else self.features[0] if len(self.features) > 1 else 0
+        if heads % self.tp:
+            y = jnp.tensordot(x.astype(self.dtype), kernel.astype(self.dtype), self.input_axes)
+        else:
+            y = x.reshape(-1, flat[0]).astype(self.dtype) @ kernel.reshape(flat).astype(self.dtype)
         y = y.reshape(*lead, *self.features)
         if self.use_bias:
             y = y + self.param("bias", nn.initializers.zeros, self.features, jnp.float32).astype(self.dtype)
@@ -136,7 +143,8 @@ def dense(compute: Compute, features: int | tuple[int, ...], name: str, *, bias:
         return Int8Dense(shape, axes, bias, compute.dtype, compute.dtype, name=name)
     if compute.column_blocks > 1:
         return ColumnBlockDense(shape, axes, compute.column_blocks, bias, compute.dtype, name=name)
-    return FlatDense(shape, axes, bias, compute.dtype, name=name)
+    tp = 1 if compute.placement is None else compute.placement.mesh.shape["tp"]
+    return FlatDense(shape, axes, bias, compute.dtype, tp, name=name)
 
 
 def residual(compute: Compute, x: jax.Array) -> jax.Array:
