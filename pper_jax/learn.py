@@ -108,7 +108,7 @@ def rows_at_once(most: int, length: int, parameters: int, mesh: Mesh) -> int:
     """
     devices = batch_devices(mesh)
     tokens = 16384
-    if jax.default_backend() == "cpu":
+    if mesh.devices.flat[0].platform == "cpu":
         tokens = 512 if parameters < 1 << 24 else 2048
     fitting = [
         rows for rows in range(devices, most + 1, devices) if most % rows == 0 and rows * length <= tokens * devices

@@ -139,6 +139,22 @@ def tree_shardings(tree: Any, mesh: Mesh, rules: Sequence[Rule] = ()) -> Any:
     )
 
 
+def place(tree: Any, shardings: Any) -> Any:
+    """``jax.device_put``, and also onto devices of other processes, each of which gives the same whole arrays."""
+    if all(sharding.is_fully_addressable for sharding in jax.tree.leaves(shardings)):
+        return jax.device_put(tree, shardings)
+    return jax.tree.map(_place, tree, shardings)
+
+
+def _place(leaf: Any, sharding: NamedSharding) -> jax.Array:
+    if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
+        return jax.device_put(leaf, sharding)
+    if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return jax.random.wrap_key_data(_place(jax.random.key_data(leaf), sharding), impl=jax.random.key_impl(leaf))
+    host = np.asarray(leaf)
+    return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
+
+
 def unfollowed(tree: Any, mesh: Mesh, rules: Sequence[Rule] = ()) -> list[str]:
     """A sentence about each rule that an array of ``tree`` is too odd to follow, with the memory that this costs."""
     found: dict[tuple[str, tuple[int, ...]], list[str]] = {}
@@ -148,6 +164,19 @@ def unfollowed(tree: Any, mesh: Mesh, rules: Sequence[Rule] = ()) -> list[str]:
         if claimed is not None and spec_for(name, shape, mesh, rules) not in claimed[1]:
             found.setdefault((claimed[0], shape), []).append(name)
     return [_unfollowed(names, shape, mesh, rules) for (_, shape), names in found.items()]
+
+
+def check_axes(tree: Any, mesh: Mesh, rules: Sequence[Rule] = ()) -> None:
+    """Raise UserError where an axis of the mesh that is there for weights splits none of ``tree``."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    specs = [spec_for(_path_text(path), tuple(np.shape(leaf)), mesh, rules) for path, leaf in leaves]
+    used = {axis for spec in specs for part in spec for axis in _axes(part)}
+    for axis in ("fsdp", "tp"):
+        if mesh.shape[axis] > 1 and axis not in used:
+            raise UserError(
+                f"mesh.{axis} is {mesh.shape[axis]}, which divides no weight of this model; take a smaller {axis}, or "
+                "leave it 1 and let data have the devices"
+            )
 
 
 def _unfollowed(names: list[str], shape: tuple[int, ...], mesh: Mesh, rules: Sequence[Rule]) -> str:
@@ -198,7 +227,7 @@ def check_batch(rows: int, accumulate: int, mesh: Mesh, name: str = "batch_size"
 
 def shard_params(params: Params, mesh: Mesh, rules: Sequence[Rule] = ()) -> Params:
     """Place ``params`` on ``mesh`` by the rules table."""
-    return jax.device_put(params, tree_shardings(params, mesh, rules))
+    return place(params, tree_shardings(params, mesh, rules))
 
 
 @dataclass(frozen=True)

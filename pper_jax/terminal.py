@@ -102,7 +102,7 @@ def _listen(reader: int) -> None:
             if _code is None:
                 _code, began = EXIT_CODES[signal.Signals(number)], time.monotonic()
             elif time.monotonic() - began > ONE_SIGNAL_S:
-                _end_now(_code)
+                end_now(_code)
         if not data:
             return
 
@@ -112,7 +112,8 @@ def _hint() -> None:
         os.write(2, b"pper: ends as soon as the step in hand is done; once more, and it ends at once\n")
 
 
-def _end_now(code: int) -> None:
+def end_now(code: int) -> None:
+    """End the process here and now, wherever its threads are, after the clean-ups of :func:`at_sudden_end`."""
     for cleanup in [*_cleanups]:
         with contextlib.suppress(Exception):
             cleanup()

@@ -7,7 +7,7 @@ from jax.sharding import PartitionSpec
 from pper_jax.errors import UserError
 from pper_jax.models import MODEL_FAMILIES, ModelConfig
 from pper_jax.models.weights import parameter_shapes
-from pper_jax.sharding import check_batch, make_mesh, rule, rule_for, spec_for, unfollowed
+from pper_jax.sharding import check_axes, check_batch, make_mesh, rule, rule_for, spec_for, unfollowed
 
 
 def test_minus_one_takes_the_devices_that_are_left():
@@ -83,6 +83,14 @@ def test_the_table_has_one_rule_for_every_parameter_of_the_families():
         for path, shape in shapes.items():
             found = rule_for(path, len(shape), MODEL_FAMILIES[family].rules)
             assert (found is None) == (len(shape) == 1 and "up" not in path), path
+
+
+@pytest.mark.parametrize("axis", ["fsdp", "tp"])
+def test_an_axis_that_splits_nothing_is_one_sentence(axis):
+    tree = {"layer_0": {"up": {"kernel": np.zeros((12, 12))}}}
+    check_axes(tree, make_mesh(**{"data": 2, "fsdp": 1, "tp": 1, axis: 4}))
+    with pytest.raises(UserError, match=f"mesh.{axis} is 8, which divides no weight of this model"):
+        check_axes(tree, make_mesh(**{"data": 1, "fsdp": 1, "tp": 1, axis: 8}))
 
 
 def test_a_batch_that_the_mesh_does_not_divide_is_one_sentence():

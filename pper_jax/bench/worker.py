@@ -9,11 +9,12 @@ import multiprocessing
 import os
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pper_jax.bench.runners import Job, make_runner
+from pper_jax.bench.runners import make_runner
 from pper_jax.errors import RunFailure
 
 
@@ -36,17 +37,17 @@ class Turn:
 
 
 class Worker:
-    """A process with one runner; close it when done."""
+    """A process with one runner, which ``make(name)`` gives there; close it when done."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, make: Callable[[str], Any] = make_runner) -> None:
         context = multiprocessing.get_context("spawn")
         self.name = name
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(name, theirs), daemon=True)
+        self._process = context.Process(target=_serve, args=(name, make, theirs), daemon=True)
         self._process.start()
         theirs.close()
 
-    def prepare(self, job: Job) -> Prepared:
+    def prepare(self, job: Any) -> Prepared:
         """Load, convert and run once; not timed against the others."""
         return self._call("prepare", job)
 
@@ -54,8 +55,8 @@ class Worker:
         """One timed run."""
         return self._call("run")
 
-    def programs(self) -> list[list[tuple[int, ...]]]:
-        """What the last run gave."""
+    def programs(self) -> Any:
+        """What the last run gave: each prompt's programs, or the losses of training steps."""
         return self._call("programs")
 
     def details(self) -> dict[str, Any]:
@@ -85,11 +86,11 @@ class Worker:
 class _Served:
     """The worker's side."""
 
-    def __init__(self, name: str) -> None:
-        self.runner = make_runner(name)
-        self.found: list[list[tuple[int, ...]]] = []
+    def __init__(self, name: str, make: Callable[[str], Any]) -> None:
+        self.runner = make(name)
+        self.found: Any = []
 
-    def prepare(self, job: Job) -> Prepared:
+    def prepare(self, job: Any) -> Prepared:
         start = time.perf_counter()
         compiled = _listen_to_compiler() if self.runner.uses_jax else []
         self.runner.prepare(job)
@@ -104,20 +105,20 @@ class _Served:
         self.found = self.runner.run()
         return Turn(time.perf_counter() - wall, time.process_time() - cpu)
 
-    def programs(self) -> list[list[tuple[int, ...]]]:
+    def programs(self) -> Any:
         return self.found
 
     def details(self) -> dict[str, Any]:
         return {**self.runner.details(), "peak_bytes": peak_bytes()}
 
 
-def _serve(name: str, pipe: Any) -> None:
+def _serve(name: str, make: Callable[[str], Any], pipe: Any) -> None:
     """Answer calls until the pipe closes."""
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # several processes share one GPU
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    served = _Served(name)
+    served = _Served(name, make)
     while True:
         try:
             what, args = pipe.recv()

@@ -14,6 +14,7 @@ FREE = frozenset(
         "out",
         "tensorboard",
         "mesh",
+        "distributed",
         "rounds",
         "train.checkpoint_every",
         "train.stop_after_skipped",

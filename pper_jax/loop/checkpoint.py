@@ -20,6 +20,7 @@ import orbax.checkpoint as ocp
 from pper_jax import replay
 from pper_jax.errors import RunFailure
 from pper_jax.loop.state import LoopState
+from pper_jax.sharding import place
 from pper_jax.terminal import say
 
 KEPT = 2  # the newest may be damaged
@@ -33,6 +34,9 @@ def _plain(state: LoopState) -> Any:
     """What is saved, by name: keys as their data, the sum tree as its leaves; nothing of what is None."""
     saved = replace(state, buffer=replay.to_checkpoint(state.buffer))
     saved = jax.tree.map(lambda leaf: jax.random.key_data(leaf) if _is_key(leaf) else leaf, saved)
+    everywhere = state.train.step.sharding
+    if not everywhere.is_fully_addressable:
+        saved = jax.tree.map(lambda leaf: place(leaf, everywhere) if leaf.is_fully_addressable else leaf, saved)
     return {name: part for name, part in vars(saved).items() if part is not None}
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from pper_jax import replay
 from pper_jax.loop.parts import Parts
 from pper_jax.loop.state import LoopState
-from pper_jax.sharding import batch_sharding
+from pper_jax.sharding import batch_sharding, place
 from pper_jax.terminal import Progress
 from pper_jax.train import program_batch
 from pper_jax.types import Params
@@ -41,7 +41,8 @@ def _scored(parts: Parts, params: Params, items: replay.Items, label: str) -> np
     with Progress(label, count, unit="programs") as progress:
         for first in range(0, count, rows):
             part = [_filled_up(field[first : first + rows], rows) for field in fields]
-            batch = jax.device_put(program_batch(*part), batch_sharding(parts.mesh))
+            batch = program_batch(*part)
+            batch = place(batch, jax.tree.map(lambda _: batch_sharding(parts.mesh), batch))
             scored.append(np.asarray(parts.score(params, batch)))
             progress.update(min(rows, count - first))
     return np.concatenate(scored)[:count]

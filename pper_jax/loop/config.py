@@ -12,6 +12,7 @@ from pper_jax.decode import BeamConfig
 from pper_jax.errors import UserError
 from pper_jax.execution import Limits, TestPool, pool_class
 from pper_jax.execution.limits import DAY_S, MEBIBYTE
+from pper_jax.loop.processes import DistributedSection
 from pper_jax.models.config import Compute
 from pper_jax.models.lora import LoraConfig
 from pper_jax.ranges import SEEDS, check_file_name, check_number
@@ -264,6 +265,7 @@ class RunConfig:
     train: LearnSection = field(default_factory=LearnSection)
     lora: LoraConfig = field(default_factory=LoraConfig)
     mesh: MeshSection = field(default_factory=MeshSection)
+    distributed: DistributedSection = field(default_factory=DistributedSection)
 
     def __post_init__(self) -> None:
         """Check what is the run's own; each section has judged its own numbers."""

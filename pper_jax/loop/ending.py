@@ -31,7 +31,9 @@ def finish(parts: Parts, state: LoopState, folder: RunFolder) -> None:
     """Write model, replayed programs and summary: the run is finished when the last is there."""
     config = parts.config
     last = config.rounds if state.best is None else int(state.best.stands)
-    model, params = parts.model, jax.device_get(parts.weights(state.train))
+    model, params = parts.model, jax.device_get(parts.team.params(parts.weights(state.train)))
+    if not parts.team.leads:
+        return
     save_model(folder.model, model.module, params, model.tokenizer, eos_ids=model.eos_ids)
     write_json(folder.replayed, finite({"programs": most_replayed(folder, parts)}))
     summary = {

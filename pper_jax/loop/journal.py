@@ -98,6 +98,22 @@ class Journal:
         return self.folder.verdicts(name)
 
 
+class Onlooker(Journal):
+    """The journal of a process that writes nothing: another one of the same run does."""
+
+    def rewind(self, position: tuple[int, int], rounds: int) -> None:
+        """Nothing to forget."""
+
+    def log(self, event: str, index: int, **figures: Any) -> None:
+        """Not written."""
+
+    def draws(self, index: int, step: int, draw: replay.Draw, programs: np.ndarray) -> None:
+        """Not written."""
+
+    def buffer(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Not written."""
+
+
 def _key(row: dict[str, Any]) -> tuple[Any, ...]:
     return tuple(row.get(name) for name in KEYS)
 

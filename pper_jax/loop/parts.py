@@ -18,13 +18,14 @@ from pper_jax.files import digest, digest_path, model_folder
 from pper_jax.learn import LearnStep, make_learn_step
 from pper_jax.loop.asking import Asking
 from pper_jax.loop.config import RunConfig, TaskSetConfig
+from pper_jax.loop.distributed import Team
 from pper_jax.loop.keys import stream
 from pper_jax.loop.sources import FileSource, ModelSource, Source
 from pper_jax.loop.state import LoopState, init_loop_state
 from pper_jax.models import CausalLM, load_model, on_mesh, read_ends, resolve_model, rules_of
 from pper_jax.models.lora import init_adapters, merge
 from pper_jax.programs import LanguageModel, encode_prompts
-from pper_jax.sharding import check_batch, make_mesh
+from pper_jax.sharding import check_axes, check_batch, make_mesh, place
 from pper_jax.tasks import Task, load_tasks
 from pper_jax.train import init_train_state, make_objective, make_optimizer, target_logprobs
 from pper_jax.types import Params, TrainBatch, TrainState
@@ -51,6 +52,7 @@ class Parts:
         held_out: sets that are only ever evaluated, by name.
         source: where a round's programs come from.
         asking: what a resume has to agree with.
+        team: the processes that work on the run.
     """
 
     config: RunConfig
@@ -67,12 +69,18 @@ class Parts:
     held_out: Mapping[str, Sequence[Task]]
     source: Source
     asking: Asking
+    team: Team = Team()  # noqa: RUF009 (it is frozen)
 
     def empty_buffer(self) -> replay.ReplayState:
         """A replay buffer without programs, a copy on every device: the learn step compiles for that alone."""
         width = self.config.train.max_length
-        row = replay.example_row(width, _column_shapes(self.config.train.objective.needs, width))
-        return jax.device_put(replay.init(self.rules, row), NamedSharding(self.mesh, PartitionSpec()))
+        row = replay.example_row(width, column_shapes(self.config.train.objective.needs, width))
+        return self.everywhere(replay.init(self.rules, row))
+
+    def everywhere(self, tree: Any) -> Any:
+        """Arrays that every process has, as copies on every device of the mesh."""
+        whole = NamedSharding(self.mesh, PartitionSpec())
+        return place(tree, jax.tree.map(lambda _: whole, tree))
 
     def weights(self, train: TrainState) -> Params:
         """The model's parameters: those that are trained, or the base with what is trained merged into it."""
@@ -84,11 +92,16 @@ class Parts:
         """The model as it stands, under the name that goes into its samples."""
         rounds = int(state.round)
         name = self.config.model if rounds == 0 else f"{self.config.model}, after round {rounds}"
-        return replace(self.model, params=self.weights(state.train), name=name)
+        return replace(self.model, params=self.team.params(self.weights(state.train)), name=name)
 
 
 def build(
-    config: RunConfig, *, source: Source | None = None, horizon: int = 0, **learn_options: Any
+    config: RunConfig,
+    *,
+    source: Source | None = None,
+    horizon: int = 0,
+    team: Team = Team(),  # noqa: B008 (it is frozen)
+    **learn_options: Any,
 ) -> tuple[Parts, LoopState]:
     """The parts of a run and the state that it begins with; nothing is written.
 
@@ -96,6 +109,7 @@ def build(
         config: the run's configuration.
         source: where programs come from, in the place of what the configuration says.
         horizon: optimizer steps that the schedule is laid out for; 0 takes those of the configuration's rounds.
+        team: the processes that work on the run.
         learn_options: handed to :func:`pper_jax.learn.make_learn_step`, such as ``objective``.
 
     Raises:
@@ -110,9 +124,8 @@ def build(
     check_batch(config.train.batch_size, config.train.accumulate, mesh, "train.batch_size")
     path = model_folder(resolve_model(config.model))
     module, params, tokenizer = load_model(path, dtype=compute_dtype(config.dtype), mesh=mesh)
-    model = LanguageModel(
-        module, None, tokenizer, config.model, read_ends(path, tokenizer), mesh=mesh if mesh.size > 1 else None
-    )
+    model = LanguageModel(module, None, tokenizer, config.model, read_ends(path, tokenizer), mesh=team.mesh(mesh))
+    check_axes(params, mesh, rules_of(module))
     prompts = encode_prompts(model, tasks)
     _check_lengths(config, module.config.max_positions, tasks, prompts)
     horizon = horizon or max(1, config.rounds * config.train.steps)
@@ -147,11 +160,12 @@ def build(
             model=digest_path(path),
             horizon=horizon,
         ),
+        team=team,
     )
     return parts, init_loop_state(train, parts.empty_buffer(), keep_best=config.train.roll_back is not None)
 
 
-def _column_shapes(needs: Set[str], max_length: int) -> dict[str, Any]:
+def column_shapes(needs: Set[str], max_length: int) -> dict[str, Any]:
     """Shape and dtype of a row's columns by name: of those that an objective needs and not every row has anyway."""
     number, tokens = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((), (max_length,)))
     shapes = {"advantage": number, "sampler_logprobs": tokens, "reference_logprobs": tokens}

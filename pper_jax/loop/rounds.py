@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +25,20 @@ from pper_jax.files import RunFolder, read_jsonl
 from pper_jax.loop.checkpoint import Checkpoints
 from pper_jax.loop.columns import with_columns
 from pper_jax.loop.config import RunConfig
+from pper_jax.loop.distributed import joined, programs_of, programs_of_the_first, verdicts_of
 from pper_jax.loop.ending import finish, is_finished
-from pper_jax.loop.journal import Journal
+from pper_jax.loop.journal import Journal, Onlooker
 from pper_jax.loop.opening import claimed, horizon_of, is_same, open_run
 from pper_jax.loop.parts import Parts, build
+from pper_jax.loop.sources import ModelSource
 from pper_jax.loop.state import LoopState
 from pper_jax.loop.store import replay_items
 from pper_jax.models import rules_of
 from pper_jax.programs import count_statuses, run_tests, sample_tasks
-from pper_jax.programs.language_model import laid_out
+from pper_jax.programs.language_model import LanguageModel, laid_out
 from pper_jax.report import write_report
 from pper_jax.sharding import unfollowed
-from pper_jax.tasks import Sample
+from pper_jax.tasks import Sample, Task
 from pper_jax.terminal import Interrupted, Progress, say
 
 LOOK_EVERY = 5  # training steps between two looks at the device
@@ -51,35 +54,48 @@ def run(config: RunConfig, *, fresh: bool = False, **seams: Any) -> RunFolder:
         RunFailure: a disk or the test pool failed, or training did not recover; calling again resumes.
     """
     folder = RunFolder(Path(config.out) / config.name)
-    if not fresh and is_finished(folder, config.rounds) and is_same(folder, config):
-        write_report([folder.path], folder.report)
-        return folder
-    # Bad tasks or a bad model are said before anything is written.
-    parts, state = build(config, horizon=0 if fresh else horizon_of(folder), **seams)
-    with ExitStack() as stack:
-        stack.enter_context(claimed(folder))
-        open_run(folder, parts, fresh=fresh)
-        for sentence in unfollowed(state.train.params, parts.mesh, rules_of(parts.model.module)):
-            say(sentence)
-        checkpoints = stack.enter_context(Checkpoints(folder.checkpoints))
-        journal = stack.enter_context(Journal(folder, steps=config.train.steps, tensorboard=config.tensorboard))
-        state = resumed(checkpoints, state)
-        journal.rewind(state.position(), config.rounds)
-        pool = stack.enter_context(config.execution.pool())
-        for index in range(int(state.round), config.rounds + 1):
-            is_new = index > int(state.round)
-            if is_new:
-                samples = write(parts, state, journal, index)
-                verdicts = test(parts, pool, samples, journal, index)
-                state = store(parts, state, samples, verdicts, journal, index)
-            if is_new or (index > 0 and int(state.step) < config.train.steps):
-                state = learn(parts, state, journal, checkpoints, index)
-            if index in (0, config.rounds) or index % config.evaluation.every == 0:
-                rate = evaluate(parts, state, pool, journal, index)
-                state = guard(parts, state, journal, index, rate)
-        finish(parts, state, folder)
-    write_report([folder.path], folder.report)
+    with joined(config.distributed) as team:
+        if team.first_says(not fresh and is_finished(folder, config.rounds) and is_same(folder, config)):
+            if team.leads:
+                write_report([folder.path], folder.report)
+            return folder
+        # Bad tasks or a bad model are said before anything is written.
+        horizon = team.first_says(0 if fresh else horizon_of(folder))
+        parts, state = build(config, horizon=horizon, team=team, **seams)
+        with ExitStack() as stack:
+            if team.leads:
+                stack.enter_context(claimed(folder))
+                open_run(folder, parts, fresh=fresh)
+            team.first_says(None)  # the folder is there
+            _rounds(parts, state, folder, stack)
+        if team.leads:
+            write_report([folder.path], folder.report)
     return folder
+
+
+def _rounds(parts: Parts, state: LoopState, folder: RunFolder, stack: ExitStack) -> None:
+    """All rounds from where ``state`` or the folder's last checkpoint stands; what is opened goes on ``stack``."""
+    config, team = parts.config, parts.team
+    for sentence in unfollowed(state.train.params, parts.mesh, rules_of(parts.model.module)):
+        say(sentence)
+    checkpoints = stack.enter_context(Checkpoints(folder.checkpoints))
+    opened = Journal if team.leads else Onlooker
+    journal = stack.enter_context(opened(folder, steps=config.train.steps, tensorboard=config.tensorboard))
+    state = resumed(checkpoints, state)
+    journal.rewind(state.position(), config.rounds)
+    pool = stack.enter_context(config.execution.pool())
+    for index in range(int(state.round), config.rounds + 1):
+        is_new = index > int(state.round)
+        if is_new:
+            samples = write(parts, state, journal, index)
+            verdicts = test(parts, pool, samples, journal, index)
+            state = store(parts, state, samples, verdicts, journal, index)
+        if is_new or (index > 0 and int(state.step) < config.train.steps):
+            state = learn(parts, state, journal, checkpoints, index)
+        if index in (0, config.rounds) or index % config.evaluation.every == 0:
+            rate = evaluate(parts, state, pool, journal, index)
+            state = guard(parts, state, journal, index, rate)
+    finish(parts, state, folder)
 
 
 def resumed(checkpoints: Checkpoints, state: LoopState) -> LoopState:
@@ -95,25 +111,29 @@ def write(parts: Parts, state: LoopState, journal: Journal, index: int) -> list[
     """Phase B: programs for every task, by beam search or from wherever the source has them."""
     path = journal.samples(f"round_{index:03d}")
     with journal.phase(index, "sample") as clock:
-        if path.exists():
+        if parts.team.count == 1 and path.exists():
             samples = [Sample.from_json(row, f"{path}, a row") for row in read_jsonl(path)]
         else:
-            model = parts.writer(state)
-            samples = parts.source.write(model, parts.tasks, path, round_index=index, label=f"round {index}: sample")
+            samples = _written(parts, parts.writer(state), path, index)
     tokens = sum(sample.num_tokens or 0 for sample in samples)
     journal.log("sample", index, programs=len(samples), tokens=tokens, seconds=clock.seconds)
     return samples
+
+
+def _written(parts: Parts, model: LanguageModel, path: Path, index: int) -> list[Sample]:
+    def own(tasks: Sequence[Task], path: Path) -> list[Sample]:
+        return parts.source.write(model, tasks, path, round_index=index, label=f"round {index}: sample")
+
+    if parts.team.count == 1 or isinstance(parts.source, ModelSource):
+        return programs_of(parts.team, parts.tasks, path, own)
+    return programs_of_the_first(parts.team, lambda: own(parts.tasks, path))
 
 
 def test(parts: Parts, pool: TestPool, samples: Sequence[Sample], journal: Journal, index: int) -> list[dict[str, Any]]:
     """Phase T: every program runs on its task's tests, outside this process."""
     path = journal.verdicts(f"round_{index:03d}")
     with journal.phase(index, "test") as clock:
-        rows = (
-            read_jsonl(path)
-            if path.exists()
-            else run_tests(pool, parts.tasks, samples, path, label=f"round {index}: test")
-        )
+        rows = _tested(parts, pool, parts.tasks, samples, path, f"round {index}: test")
     judged = [row for row in rows if row["status"] != "infrastructure"]
     journal.log(
         "test",
@@ -125,6 +145,15 @@ def test(parts: Parts, pool: TestPool, samples: Sequence[Sample], journal: Journ
         accuracy=_mean([row["pass_rate"] == 1 for row in judged]),
     )
     return rows
+
+
+def _tested(
+    parts: Parts, pool: TestPool, tasks: Sequence[Task], samples: Sequence[Sample], path: Path, label: str
+) -> list[dict[str, Any]]:
+    """The verdicts in ``path``, which are given where they are not there yet."""
+    if parts.team.count == 1 and path.exists():
+        return read_jsonl(path)
+    return verdicts_of(parts.team, samples, path, lambda own, to: run_tests(pool, tasks, own, to, label=label))
 
 
 def store(
@@ -149,7 +178,8 @@ def store(
     items = with_columns(parts, state, items, index)
     buffer = parts.empty_buffer() if parts.config.replay.mode == "none" else state.buffer
     rows = 1 << (len(samples) - 1).bit_length()  # few sizes, so that adding is compiled once
-    buffer = replay.add(buffer, replay.pad_items(items, rows), parts.rules)
+    items = replay.pad_items(items, rows)
+    buffer = replay.add(buffer, items if parts.team.count == 1 else parts.everywhere(items), parts.rules)
     figures = replay.describe(buffer, parts.rules)
     journal.log("replay", index, **figures)
     for warning in figures["warnings"]:
@@ -188,6 +218,8 @@ def learn(parts: Parts, state: LoopState, journal: Journal, checkpoints: Checkpo
                 progress.update(1)
         except Interrupted:
             steps.write()
+            if parts.team.count > 1:  # the others are not asked to save; the last checkpoint stands
+                raise
             checkpoints.save(state.at(index, step))
             raise
         steps.write()
@@ -260,18 +292,14 @@ def evaluate(parts: Parts, state: LoopState, pool: TestPool, journal: Journal, i
         for name, tasks in parts.held_out.items():
             label, file = f"round {index}: {name}", f"eval_{index:03d}_{name}"
             path = journal.verdicts(file)
-            if path.exists():
+            if parts.team.count == 1 and path.exists():
                 rows = read_jsonl(path)
             else:
-                samples = sample_tasks(
-                    model,
-                    tasks,
-                    journal.samples(file),
-                    method,
-                    batch_size=config.beam.batch_size,
-                    label=f"{label} sample",
+                write_own = partial(
+                    sample_tasks, model, config=method, batch_size=config.beam.batch_size, label=f"{label} sample"
                 )
-                rows = run_tests(pool, tasks, samples, path, label=f"{label} test")
+                samples = programs_of(parts.team, tasks, journal.samples(file), write_own)
+                rows = _tested(parts, pool, tasks, samples, path, f"{label} test")
             found = evaluation.pass_rates(rows)
             rates += found[np.isfinite(found)].tolist()
             figures = evaluation.summarise(found, seed=config.seed)

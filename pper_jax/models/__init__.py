@@ -1,7 +1,7 @@
 """Causal language models as pure Linen modules, and their checkpoints."""
 
 from pper_jax.models.causal_lm import CausalLM
-from pper_jax.models.checkpoints import describe, load_model, save_model
+from pper_jax.models.checkpoints import describe, load_model, model_config, save_model
 from pper_jax.models.config import Compute, ModelConfig, RopeScaling
 from pper_jax.models.download import get_model, list_models, resolve_model
 from pper_jax.models.ends import read_ends
@@ -25,6 +25,7 @@ __all__ = [
     "get_model",
     "list_models",
     "load_model",
+    "model_config",
     "on_mesh",
     "read_ends",
     "resolve_model",

@@ -84,6 +84,16 @@ def save_model(
     return Path(path)
 
 
+def model_config(path: str | Path) -> ModelConfig:
+    """What the model of a Hugging Face folder or a GGUF file is, from its header alone.
+
+    Raises:
+        UserError: nothing readable there, or a family or variant that is not supported.
+    """
+    path = Path(path)
+    return hf.read_config(path)[0] if os.path.isdir(path) else gguf.read_config(gguf.open_gguf(path))
+
+
 def describe(path: str | Path) -> dict[str, Any]:
     """What ``pper models info`` prints, from headers alone: no weights are read.
 

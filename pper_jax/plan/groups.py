@@ -29,6 +29,12 @@ def axes_of(group: Group) -> str:
     return "+".join(group.axes) or "devices"
 
 
+def continues(attributes: str) -> bool:
+    """Whether this is a later part of a collective that a TPU spreads over several fusions; its first part counts."""
+    found = re.search(r'"async_collective_fusion_config":\{"flag_start":"(-?\d+)"', attributes)
+    return found is not None and found.group(1) != "-1"
+
+
 def replica_group(attributes: str, axes: Mapping[str, int]) -> Group:
     """The groups of a collective, as lists, as a slice of a count, or as axes of a mesh of the compiler's own."""
     groups = _groups(attributes, axes)

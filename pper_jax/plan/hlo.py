@@ -14,12 +14,12 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from pper_jax.plan.groups import Group, axes_of, permuted, replica_group
+from pper_jax.plan.groups import Group, axes_of, continues, permuted, replica_group
 from pper_jax.plan.hlo_text import Computation, Instruction, Module, parse
 from pper_jax.plan.products import MATRIX_CALLS, call_flops, convolution_flops, dot_flops
 from pper_jax.plan.traffic import traffic
@@ -28,7 +28,7 @@ REDUCE, GATHER, SCATTER, EXCHANGE = "all-reduce", "all-gather", "reduce-scatter"
 PERMUTE, RAGGED, BROADCAST = "collective-permute", "ragged-all-to-all", "collective-broadcast"
 COLLECTIVES = (REDUCE, GATHER, SCATTER, EXCHANGE, PERMUTE, RAGGED, BROADCAST)
 # what a custom call may be that neither multiplies matrices nor hides work
-_HARMLESS = re.compile(r"Allocate|Assume|Async|Bitpacked|Sharding|annotate|topk|TopK|LayoutConstraint|Pin|Unpin")
+_HARMLESS = re.compile(r"Allocate|Assume|Async|Bitpacked|Bitcast|Sharding|annotate|[Tt]op[Kk]|LayoutConstraint|[Pp]in$")
 
 
 @dataclass(frozen=True)
@@ -78,19 +78,20 @@ class Account:
         )
 
 
-def account(text: str, mesh: Any, *, trips: float = 1) -> Account:
+def account(text: str, mesh: Any, *, trips: float | Sequence[float] = 1) -> Account:
     """Count the optimized module ``text`` (``compiled.as_text()``), partitioned over ``mesh``.
 
     Args:
         text: HLO as XLA prints it after optimization: the program of one device.
         mesh: a ``Mesh`` or ``AbstractMesh``, or the mapping of axis names to sizes, in the order of its devices.
-        trips: how often a loop runs whose count is not known when it is compiled.
+        trips: how often a loop runs whose count is not known when it is compiled; several numbers are for such loops
+            within each other, the outermost first, and what lies deeper runs once.
 
     Raises:
         ValueError: the text is no module.
     """
     module, axes = parse(text), dict(getattr(mesh, "shape", mesh))
-    found = _Counting(module, axes, trips).total(module.entry)
+    found = _Counting(module, axes, trips).total(module.entry, _Context())
     remade = sum(".remat" in name for each in module.computations.values() for name in each.instructions)
     return Account(**{**vars(found), "rematerialized": remade})
 
@@ -100,23 +101,37 @@ def involuntary(log: str) -> int:
     return len(set(re.findall(r"Involuntary full rematerialization.*?HLO operation (%?[\w.\-]+)", log)))
 
 
+@dataclass(frozen=True)
+class _Context:
+    """Whether within a fusion, whose memory traffic is its caller's; and within how many loops of unknown count."""
+
+    fused: bool = False
+    depth: int = 0
+
+
 class _Counting:
     """The accounts of a module's computations, each made once."""
 
-    def __init__(self, module: Module, axes: Mapping[str, int], trips: float) -> None:
+    def __init__(self, module: Module, axes: Mapping[str, int], trips: float | Sequence[float]) -> None:
         self.module, self.axes, self.trips = module, axes, trips
-        self.known: dict[tuple[str, bool], Account] = {}
+        self.known: dict[tuple[str, _Context], Account] = {}
 
-    def total(self, name: str, fused: bool = False) -> Account:
-        """The account of a computation; what is ``fused`` touches memory through its caller alone."""
-        if (name, fused) not in self.known:
+    def total(self, name: str, context: _Context) -> Account:
+        """The account of a computation, in the context that it is called in."""
+        if (name, context) not in self.known:
             computation, found = self.module.computations[name], Account()
             for one in computation.instructions.values():
-                found = found.plus(self._own(one, computation, fused))
-                for called, times, within in self._called(one, computation):
-                    found = found.plus(called, times) if within else found
-            self.known[name, fused] = found
-        return self.known[name, fused]
+                found = found.plus(self._own(one, computation, context.fused))
+                for called, times in self._called(one, computation, context):
+                    found = found.plus(called, times)
+            self.known[name, context] = found
+        return self.known[name, context]
+
+    def _unknown(self, depth: int) -> float:
+        """How often a loop of unknown count runs that lies in ``depth`` others."""
+        if isinstance(self.trips, Sequence):
+            return self.trips[depth] if depth < len(self.trips) else 1
+        return self.trips
 
     def _own(self, one: Instruction, where: Computation, fused: bool) -> Account:
         flops, opaque = self._flops(one, where), {}
@@ -141,25 +156,27 @@ class _Counting:
             return call_flops(one, where)
         return None
 
-    def _called(self, one: Instruction, where: Computation) -> list[tuple[Account, float, bool]]:
+    def _called(self, one: Instruction, where: Computation, at: _Context) -> list[tuple[Account, float]]:
         """The accounts of what ``one`` calls, and how many times each runs."""
         if one.opcode == "while":
             count = trip_count(one, where, self.module)
-            body = self.total(one.called("body")[0])
-            unknown = Account(unknown_loops=count is None)
-            return [(body, self.trips if count is None else count, True), (unknown, 1, True)]
+            if count is not None:
+                return [(self.total(one.called("body")[0], at), count)]
+            body = self.total(one.called("body")[0], replace(at, depth=at.depth + 1))
+            return [(body, self._unknown(at.depth)), (Account(unknown_loops=1), 1)]
         if one.opcode == "conditional":
             names = one.called("branch_computations", "true_computation", "false_computation")
-            return [(max(map(self.total, names), key=lambda a: (a.matrix_flops, a.bytes)), 1, True)]
+            branches = [self.total(name, at) for name in names]
+            return [(max(branches, key=lambda each: (each.matrix_flops, each.bytes)), 1)]
         if one.opcode == "fusion":
-            return [(self.total(name, fused=True), 1, True) for name in one.called("calls")]
+            return [(self.total(name, replace(at, fused=True)), 1) for name in one.called("calls")]
         if one.opcode in ("call", "async-start"):
-            return [(self.total(name), 1, True) for name in one.called("to_apply", "calls")]
+            return [(self.total(name, at), 1) for name in one.called("to_apply", "calls")]
         return []
 
     def _moved(self, one: Instruction, where: Computation) -> dict[str, float]:
         kind = one.opcode.removesuffix("-start")
-        if kind not in COLLECTIVES or _continues(one):
+        if kind not in COLLECTIVES or continues(one.attributes):
             return {}
         sent = sum(shape.bytes for operand in where.inputs(one) for shape in operand)
         group = (permuted if kind == PERMUTE else replica_group)(one.attributes, self.axes)
@@ -178,12 +195,6 @@ def _bytes_moved(kind: str, sent: float, group: Group) -> float:
         return sent
     share = (n - 1) / n
     return {REDUCE: 2 * share * sent, GATHER: share * n * sent}.get(kind, share * sent)
-
-
-def _continues(one: Instruction) -> bool:
-    """Whether this is a later part of a collective that a TPU spreads over several fusions; its first part counts."""
-    found = re.search(r'"async_collective_fusion_config":\{"flag_start":"(-?\d+)"', one.attributes)
-    return found is not None and found.group(1) != "-1"
 
 
 def _target(one: Instruction) -> str:

@@ -40,9 +40,9 @@ def convolution_flops(one: Instruction, where: Computation) -> float:
     window = _window(one.attributes, len(spatial))
     groups = re.search(r"batch_group_count=(\d+)", one.attributes)
     pairs = 1.0
-    for at, label in enumerate(spatial):
+    for label in spatial:  # the window's axes are in the order of their numbers
         sizes = left[lhs.index(label)], right[rhs.index(label)], one.shapes[0].dims[out.index(label)]
-        pairs *= _pairs(*sizes, **{key: values[at] for key, values in window.items()})
+        pairs *= _pairs(*sizes, **{key: values[int(label)] for key, values in window.items()})
     features = one.shapes[0].dims[out.index("b")] * one.shapes[0].dims[out.index("f")] * right[rhs.index("i")]
     return 2.0 * features * pairs / (int(groups.group(1)) if groups else 1)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from pper_jax.plan.groups import continues
 from pper_jax.plan.hlo_text import HBM, Computation, Instruction, Module, Shape
 
 FREE = frozenset(
@@ -43,6 +44,8 @@ def _like(part: Iterable[Shape], whole: Iterable[Shape]) -> float:
 
 
 def _fusion(one: Instruction, where: Computation, inside: Computation) -> float:
+    if 'custom_call_target="AsyncCollectiveDone"' in inside.root.attributes:
+        return 0.0
     read = 0.0
     for number, operand in enumerate(where.inputs(one)):
         parameter = inside.parameters.get(number)
@@ -59,13 +62,20 @@ def _read(parameter: Instruction, operand: tuple[Shape, ...], inside: Computatio
             waiting += [(user.name, further) for further in inside.users.get(user.name, [])]
         elif user.opcode in SLICES and user.operands[0] == name:
             parts += _like(user.shapes, operand)
-        elif user.opcode != "dynamic-update-slice" or user.operands[0] != name:
+        elif not _leaves(user, name):
             return _bytes(operand)
     return min(parts, _bytes(operand))
 
 
+def _leaves(user: Instruction, name: str) -> bool:
+    """Whether ``user`` passes ``name`` on without reading it: as a result, to a collective under way, or updated."""
+    if user.opcode == "dynamic-update-slice":
+        return user.operands[0] == name
+    return (user.opcode == "tuple" and user.root) or continues(user.attributes)
+
+
 def _written(one: Instruction, inside: Computation) -> float:
-    """What a fusion writes: its results; of one that is updated in place, the update."""
+    """What a fusion writes: its results, but for what it passes on; of one that is updated in place, the update."""
     root = inside.root
     names = root.operands if root.opcode == "tuple" else (root.name,)
     if len(names) != len(one.shapes):
@@ -75,6 +85,6 @@ def _written(one: Instruction, inside: Computation) -> float:
         source = inside.through(name, "bitcast")
         if source is not None and source.opcode == "dynamic-update-slice":
             total += _like(inside.inputs(source)[1], (shape,))
-        else:
+        elif source is None or not (source.opcode == "parameter" or continues(source.attributes)):
             total += _bytes((shape,))
     return total

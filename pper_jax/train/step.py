@@ -17,7 +17,7 @@ from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from pper_jax.models import on_mesh, rules_of
-from pper_jax.sharding import Rule, batch_sharding, check_batch, tree_shardings
+from pper_jax.sharding import Rule, batch_sharding, check_batch, place, tree_shardings
 from pper_jax.train.loss import loss_sum
 from pper_jax.train.objectives import Objective, cross_entropy
 from pper_jax.train.packing import Packed
@@ -61,7 +61,7 @@ def init_train_state(
     ``rules``: the exceptions of the model's family (``models.rules_of``).
     """
     state = TrainState(step=jnp.zeros((), jnp.int32), params=params, opt_state=optimizer.init(params), key=key)
-    return jax.device_put(state, tree_shardings(state, mesh, rules))
+    return place(state, tree_shardings(state, mesh, rules))
 
 
 def _split(batch: TrainBatch, accumulate: int, mesh: Mesh | None) -> TrainBatch:

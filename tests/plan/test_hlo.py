@@ -140,6 +140,16 @@ def test_products_of_tpus_are_convolutions():
     assert found.bytes == 4 * 32 * 16 * 2 + 4 * 64 * 32 * 4  # what lies in the scratchpad, S(1), costs none
 
 
+def test_axes_of_a_window_go_by_their_numbers():
+    text = module(
+        "  %a = bf16[64,512,100,1]{1,2,0,3:T(8,128)(2,1)} parameter(0)",
+        "  %b = bf16[100,25,64,1]{0,2,1,3:T(8,128)(2,1)} parameter(1)",
+        "  ROOT %c = bf16[64,512,25,64]{1,3,0,2:T(8,128)(2,1)} convolution(%a, %b), "
+        "window={size=1x25 pad=0_0x24_24 rhs_reversal=0x1}, dim_labels=0bf1_i1o0->0b1f",
+    )
+    assert account(text, {}).matrix_flops == 2 * (64 * 512) * 100 * (25 * 64)
+
+
 def test_a_convolution_that_slides_counts_no_padding():
     text = module(
         "  %a = f32[1,6,3]{2,1,0} parameter(0)",
@@ -265,6 +275,28 @@ backend_config={"async_collective_fusion_config":{"flag_start":"2","flag_end":"8
     assert found.opaque == {}
 
 
+def test_what_a_fusion_passes_on_is_neither_read_nor_written():
+    inside = """%inside (p: f32[64,8], q: bf16[64,8], i: s32[]) -> (f32[64,8], f32[4,8], bf16[64,8]) {
+  %p = f32[64,8]{1,0} parameter(0)
+  %q = bf16[64,8]{1,0} parameter(1)
+  %i = s32[] parameter(2)
+  %s = f32[4,8]{1,0} dynamic-slice(%p, %i, %i), dynamic_slice_sizes={4,8}
+  %u = bf16[1,8]{1,0} bitcast(%i)
+  %w = bf16[64,8]{1,0} dynamic-update-slice(%q, %u, %i, %i)
+  ROOT %t = (f32[64,8]{1,0}, f32[4,8]{1,0}, bf16[64,8]{1,0}) tuple(%p, %s, %w)
+}
+"""
+    text = module(
+        "  %a = f32[64,8]{1,0} parameter(0)",
+        "  %b = bf16[64,8]{1,0} parameter(1)",
+        "  %c = s32[] parameter(2)",
+        "  ROOT %f = (f32[64,8]{1,0}, f32[4,8]{1,0}, bf16[64,8]{1,0}) fusion(%a, %b, %c), kind=kLoop, calls=%inside",
+        before=inside,
+    )
+    # read: the slice and the number; written: the slice and the row that is updated
+    assert account(text, {}).bytes == 4 * 8 * 4 + 4 + 4 * 8 * 4 + 8 * 2
+
+
 def test_work_done_twice_to_save_memory_is_counted():
     text = module("  %a = f32[8]{0} parameter(0)", "  ROOT %b.remat2 = f32[8]{0} negate(%a)")
     assert account(text, {}).rematerialized == 1
@@ -280,3 +312,16 @@ def test_complaints_of_the_partitioner_are_counted_once_a_value():
 def test_what_is_no_module_is_refused():
     with pytest.raises(ValueError, match="no computation"):
         account("nothing", {})
+
+
+def test_loops_of_unknown_length_within_each_other_have_a_number_each():
+    def until(x, w, n):
+        def inner(x):
+            return lax.while_loop(lambda c: c[0] < n, lambda c: (c[0] + 1, jnp.tanh(c[1] @ w)), (0.0, x))[1]
+
+        return lax.while_loop(lambda c: c[0] < n, lambda c: (c[0] + 1, inner(c[1] @ w)), (0.0, x))[1]
+
+    text, once = compiled(until, (8, 32), (32, 32), ()), 2 * 8 * 32 * 32
+    assert account(text, {}, trips=(3, 5)).matrix_flops == 3 * (1 + 5) * once
+    assert account(text, {}, trips=(3,)).matrix_flops == 3 * (1 + 1) * once
+    assert account(text, {}, trips=3).matrix_flops == 3 * (1 + 3) * once
