@@ -17,7 +17,6 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from pper_jax import replay
-from pper_jax.errors import UserError
 from pper_jax.models import on_mesh, rules_of
 from pper_jax.models.lora import Adapted, LoraConfig
 from pper_jax.sharding import batch_devices, batch_sharding, check_batch, tree_shardings
@@ -65,11 +64,6 @@ def make_learn_step(
     if pairs:  # those of a pair stay together
         check_batch(batch_size // 2, accumulate, mesh, "half of batch_size, for pairs,")
     check_batch(batch_size, accumulate, mesh)
-    if pairs and batch_size // accumulate // batch_devices(mesh) % 2:
-        raise UserError(
-            f"batch_size is {batch_size}, which mesh and accumulate part into {accumulate * batch_devices(mesh)} of an "
-            "odd number of programs; the objective learns from pairs, so take a multiple of twice as many"
-        )
     state_shardings = tree_shardings(state, mesh, rules_of(module))
     size = sum(np.size(leaf) for leaf in jax.tree.leaves(state.params if base is None else base))
 

@@ -202,6 +202,11 @@ class LearnSection(TrainSection):
         if self.roll_back is not None:
             check_number("roll_back", self.roll_back, least=0, most=1)
         self.compute()
+        if self.objective.pairs and self.batch_size // self.accumulate % 2:
+            raise UserError(
+                f"batch_size is {self.batch_size} with accumulate {self.accumulate}; the objective "
+                f"{self.objective.name} learns from pairs, so each part must have an even number of programs"
+            )
 
     def compute(self, given: Compute = Compute()) -> Compute:  # noqa: B008 (it is frozen)
         """How the model is computed in training: ``given`` with these options."""

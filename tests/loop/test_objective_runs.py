@@ -85,7 +85,7 @@ def test_pairs_that_no_task_has_are_said_and_a_fall_is_rolled_back(tmp_path, mon
     monkeypatch.setattr(rounds, "evaluate", lambda parts, state, pool, journal, index: [0.5, 0.2][index])
     monkeypatch.setattr(rounds, "write_report", lambda *rest: None)
     monkeypatch.setattr("pper_jax.loop.ending.gain", lambda folder, split, last, seed: {"last": last})
-    config = small(tmp_path, train__objective={"name": "dpo"}, train__roll_back=0.1)
+    config = small(tmp_path, train__objective={"name": "dpo"}, train__roll_back=0.1, train__batch_size=16)
     folder = run(config)
     said = capsys.readouterr().out
     assert "no task has both a solved and a failed program in the replay buffer, so nothing is trained" in said
@@ -117,6 +117,8 @@ def test_a_state_is_rolled_back_where_the_pass_rate_fell_too_far():
             "train.objective is dpo, which needs failed",
         ),
         ({"train__objective": {"name": "dpo"}, "replay__store": "failed"}, "which needs solved programs"),
+        ({"train__objective": {"name": "dpo"}, "train__batch_size": 7}, "must have an even number of programs"),
+        ({"train__objective": {"name": "dpo"}, "train__accumulate": 8}, "must have an even number of programs"),
         ({"train__objective": {"name": "dpo"}, "replay__fresh": 0.5}, "leave replay.fresh and replay.replacement out"),
         ({"train__objective": {"name": "raft"}, "replay__store": "failed"}, "the buffer holds none with replay.store"),
         ({"train__objective": {"name": "unlikelihood"}, "replay__min_pass_rate": 0.1}, "needs failed programs"),
