@@ -3,7 +3,7 @@ import shlex
 
 import pytest
 
-from pper_jax.cli import build_parser, main
+from pper_jax.cli import main, parse
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def test_every_command_in_the_readme_parses(readme):
     commands = [c for c in re.findall(r"`(pper [^`]+)`", readme) if "..." not in c]
     assert len(commands) > 15
     for command in commands:
-        args = build_parser().parse_args(shlex.split(command)[1:])
+        args = parse(shlex.split(command)[1:])
         assert callable(args.function)
 
 
@@ -45,7 +45,7 @@ def lines_of_the_table(readme):
 def test_what_a_line_of_the_table_reads_is_made_by_a_line_above_it(readme):
     made = {"HumanEval.jsonl.gz"}  # published
     for words in lines_of_the_table(readme):
-        args = vars(build_parser().parse_args(words))
+        args = vars(parse(words))
         for name in ("tasks", "samples", "file", "src"):
             source = str(args.get(name) or "micro_python")
             generated = source.startswith("micro_python") or args.get("name") == "micro_python"
