@@ -44,7 +44,7 @@ def test_a_stream_that_frees_slots_needs_no_larger_cache(monkeypatch: pytest.Mon
     exact = dict(decode_prompts(module, params, PROMPTS, reproducible=True, **options))
     seen = []
     grown = engine._Stream._grow
-    monkeypatch.setattr(engine._Stream, "_grow", lambda self: (seen.append(self.room), grown(self)))
+    monkeypatch.setattr(engine._Stream, "_grow", lambda self: (seen.append(self.steps), grown(self)))
     found = dict(decode_prompts(module, params, PROMPTS, **options))
     assert seen in ([], [16])
     for index, programs in exact.items():
