@@ -24,17 +24,18 @@ SMALL = (
     "train.batch_size=8",
     "train.checkpoint_every=2",
 )
+ADAPTERS = ("lora={rank: 4}", "train.objective={name: grpo}", "replay.store=all", "replay.priority=advantage")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0])
-def test_thirty_kills_leave_no_trace(seed, project_root, tmp_path, capsys):
-    config = project_root / "configs" / "quickstart.yaml"
-    finish(config, *SMALL, f"out={tmp_path}", "name=whole")
-    dice, ended = random.Random(seed), 0
+@pytest.mark.parametrize("more", [(), ADAPTERS], ids=["quickstart", "adapters"])
+def test_thirty_kills_leave_no_trace(more, project_root, tmp_path, capsys):
+    config, asked = project_root / "configs" / "quickstart.yaml", (*SMALL, *more, f"out={tmp_path}")
+    finish(config, *asked, "name=whole")
+    dice, ended = random.Random(0), 0
     quiet = subprocess.DEVNULL
     for _ in range(KILLS):
-        argv = command(config, *SMALL, f"out={tmp_path}", "name=killed")
+        argv = command(config, *asked, "name=killed")
         process = subprocess.Popen(argv, env=environment(), start_new_session=True, stdout=quiet, stderr=quiet)
         try:
             process.wait(dice.uniform(2.0, 14.0))
@@ -42,7 +43,7 @@ def test_thirty_kills_leave_no_trace(seed, project_root, tmp_path, capsys):
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-    finish(config, *SMALL, f"out={tmp_path}", "name=killed")
+    finish(config, *asked, "name=killed")
     assert results(tmp_path / "killed") == results(tmp_path / "whole")
     assert ended < KILLS, "no run was killed in its work"
     assert not list(tmp_path.glob("killed/**/*.partial"))
