@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -44,7 +44,7 @@ def batch_shardings(batch: Batch, mesh: Mesh) -> Any:
     rows = tuple(filter(split, batch_sharding(mesh).spec[0])) or None
 
     def of(x: Any, heads: str | None = None) -> NamedSharding:
-        parts = ((rows, heads) if heads else (rows,)) if jnp.size(x) > 1 and (rows or heads) else ()
+        parts = ((rows, heads) if heads else (rows,)) if math.prod(x.shape) > 1 and (rows or heads) else ()
         return NamedSharding(mesh, PartitionSpec(*parts))
 
     whole = jax.tree.map(of, batch)

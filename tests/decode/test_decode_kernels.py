@@ -11,7 +11,7 @@ from decode_stand_ins import EOS, PROMPTS, tiny_gpt2
 
 from pper_jax.decode import BeamConfig, decode_prompts
 from pper_jax.errors import UserError
-from pper_jax.models import causal_lm, layers
+from pper_jax.models import attention, causal_lm
 from pper_jax.models.quantize import quantize
 from pper_jax.sharding import make_mesh
 
@@ -33,7 +33,7 @@ def test_kernels_by_name_find_the_same_programs(kernels: str, tied: bool, monkey
         used.append((kernel.__name__, given["implementation"]))
         return kernel(*args, interpret=True, **given)
 
-    for room, name in ((layers, "beam_attention"), (causal_lm, "project_top_log_probs")):
+    for room, name in ((attention, "beam_attention"), (causal_lm, "project_top_log_probs")):
         monkeypatch.setattr(room, name, partial(interpreted, getattr(room, name)))
     monkeypatch.setattr("pper_jax.decode.engine.lay_out", lambda module, params, mesh: (module, params))
     named = module.clone(compute=replace(module.compute, kernels=kernels))
@@ -49,7 +49,7 @@ def test_int8_weights_go_through_the_attention_kernel_alone(monkeypatch: pytest.
     module, params = quantize(*tiny_gpt2(seed=4))
     options = {"config": METHOD, "batch_size": 3, "buckets": (8,)}
     expected = dict(decode_prompts(module, params, PROMPTS, **options))
-    monkeypatch.setattr(layers, "beam_attention", partial(layers.beam_attention, interpret=True))
+    monkeypatch.setattr(attention, "beam_attention", partial(attention.beam_attention, interpret=True))
     named = module.clone(compute=replace(module.compute, kernels="pallas_gpu"))
     found = dict(decode_prompts(named, params, PROMPTS, **options))
     for index, programs in expected.items():

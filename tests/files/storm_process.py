@@ -149,7 +149,7 @@ def obey(order):
     tasks, out = tasks_of(asked), folder / order["command"]
     method, model = (
         Method(asked["programs"], asked["tokens"]),
-        SimpleNamespace(name="stand-in", digest="d", module=None, params=None),
+        SimpleNamespace(name="stand-in", digest="d", module=None, params=None, mesh=None),
     )
     given = folder / f"given-{asked['given']}"
     fault_at(order["at"], order["fault"])
