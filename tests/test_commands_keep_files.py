@@ -249,14 +249,20 @@ def test_rows_keep_their_own_keys_to_the_verdicts(here):
 # ---------------------------------------------------------------- signals
 
 
-def hears_hang_up():  # where the tests themselves run under nohup, which a command obeys
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+# As ``python -m pper_jax.cli``, hearing signals also where the tests run under nohup or in the background.
+COMMAND = """
+import signal, sys
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from pper_jax.cli import main
+sys.exit(main())
+"""
 
 
 def started(argv, folder, scratch):
     environment = {**os.environ, "TMPDIR": str(scratch), "XLA_FLAGS": ""}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "preexec_fn": hears_hang_up}
-    return subprocess.Popen([sys.executable, "-m", "pper_jax.cli", *argv], cwd=folder, env=environment, **pipes)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen([sys.executable, "-c", COMMAND, *argv], cwd=folder, env=environment, **pipes)
 
 
 def wait_for(condition, process):

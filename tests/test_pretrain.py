@@ -62,7 +62,7 @@ def test_a_corpus_of_fewer_rows_than_a_batch_is_one_sentence(tmp_path, examples)
 
 
 def test_a_batch_that_the_devices_do_not_divide_is_said_before_the_work(tmp_path, no_work):
-    with pytest.raises(UserError, match="multiple of the 8 devices"):
+    with pytest.raises(UserError, match=r"train\.batch_size is 12; it must be a multiple of 8, which is mesh data 8"):
         pretrain(small(tmp_path / "m", train=TrainSection(batch_size=12, max_length=16)))
 
 

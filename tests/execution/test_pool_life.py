@@ -169,7 +169,8 @@ def test_a_worker_that_says_nothing_is_replaced(monkeypatch: pytest.MonkeyPatch)
         pool.run([GOOD])
         os.kill(pool._workers[0].process.pid, signal.SIGSTOP)
         for pid in descendants(pool._workers[0].process.pid):
-            os.kill(pid, signal.SIGSTOP)
+            with contextlib.suppress(ProcessLookupError):  # a child that ended since it was listed
+                os.kill(pid, signal.SIGSTOP)
         bury = pool._bury
 
         def bury_and_be_patient(worker: Any) -> None:
