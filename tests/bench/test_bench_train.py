@@ -12,7 +12,6 @@ from pper_jax.errors import UserError
 
 
 def test_a_race_times_every_runner_and_both_compute_the_same_losses(capsys):
-    pytest.importorskip("torch")
     result = json.loads(json.dumps(bench_train(Options(models=("micro",), batches=((2, 16),), repeats=2, steps=3))))
     (race,) = result["races"]
     assert set(race["runners"]) == {"pper", "torch"}
