@@ -96,7 +96,7 @@ def bench_beam(options: Options) -> dict[str, Any]:
                 )
                 for k in options.ks:
                     job = Job(folder, prompts, k, options.max_new_tokens, eos_ids, options.batch_size, options.dtype)
-                    raced = run_race(options.runners, job, options.repeats, _say)
+                    raced = run_race(options.runners, job, options.repeats, tell)
                     again, more = measure_rates(options.dtype)  # a shared machine may have been slow the first time
                     rates, ways = faster(rates, again), {way: max(ways[way], more[way]) for way in ways}
                     row = {"model": model, "workload": workload, **summarise(job, *raced, rates)}
@@ -163,7 +163,7 @@ def score_losses(
     return {name: sums[reference] - value for name, value in sums.items()}
 
 
-def _say(text: str) -> None:
+def tell(text: str) -> None:
     """Progress, on standard error."""
     check_interrupted()
     print(f"  {text}", file=sys.stderr, flush=True)

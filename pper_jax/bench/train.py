@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pper_jax.bench import models
-from pper_jax.bench.beam import _say
+from pper_jax.bench.beam import tell
 from pper_jax.bench.machine import describe_machine, faster, measure_rates
 from pper_jax.bench.race import median_ratio
 from pper_jax.bench.roofline import Rates, layer_weights
@@ -113,12 +113,12 @@ def _race(options: Options, job: TrainJob) -> tuple[dict[str, dict[str, Any]], d
     try:
         for name in options.runners:
             if name not in left_out:
-                _say(f"prepare {name}")
+                tell(f"prepare {name}")
                 workers[name] = Worker(name, make_step)
                 lanes[name] = {"prepared": workers[name].prepare(job), "turns": [], "losses": []}
         for turn in range(options.repeats):
             for name, lane in lanes.items():
-                _say(f"round {turn + 1} of {options.repeats}: {name}")
+                tell(f"round {turn + 1} of {options.repeats}: {name}")
                 lane["turns"].append(workers[name].run())
                 lane["losses"] += workers[name].programs()
         for name, lane in lanes.items():
@@ -199,7 +199,7 @@ def scaling(devices: tuple[int, ...] = (1, 2, 4, 8)) -> list[dict[str, Any]]:
     """What one learning step of the demo model does on simulated devices, each count in a process of its own."""
     rows = []
     for count in devices:
-        _say(f"{count} devices")
+        tell(f"{count} devices")
         done = subprocess.run(
             [sys.executable, "-m", "pper_jax.bench.train_scaling", str(count)],
             capture_output=True,
