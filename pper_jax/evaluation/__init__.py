@@ -13,13 +13,15 @@ from pper_jax.evaluation.intervals import (
     proportion_interval,
     wilson_interval,
 )
-from pper_jax.evaluation.outcomes import Outcome, answer_name, outcomes
+from pper_jax.evaluation.outcomes import SAMPLED, Outcome, answer_name, answers, outcomes
 from pper_jax.evaluation.paired import compare, holm, mcnemar
 
 __all__ = [
+    "SAMPLED",
     "Outcome",
     "agreeing_interval",
     "answer_name",
+    "answers",
     "bootstrap_interval",
     "compare",
     "figure",

@@ -35,11 +35,11 @@ class Outcome:
 
         Both NaN where that could not be judged, which is no fault of the program's.
         """
-        return self.mean() if method == SAMPLED else _means(self.rates[:1])
-
-    def mean(self) -> tuple[float, float]:
-        """The same over all its programs that could be judged."""
-        return _means(self.rates)
+        rates = self.rates if method == SAMPLED else self.rates[:1]
+        judged = [rate for rate in rates if not np.isnan(rate)]
+        if not judged:
+            return (NAN, NAN) if rates else (0.0, 0.0)
+        return float(np.mean(judged)), float(np.mean([rate == 1 for rate in judged]))
 
     def at(self, k: int, method: str) -> float:
         """pass@k: the unbiased estimate for samples; else 1 where one of the first ``k`` programs passes.
@@ -71,8 +71,7 @@ def outcomes(task_ids: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> dict
     }
 
 
-def _means(rates: tuple[float, ...]) -> tuple[float, float]:
-    judged = [rate for rate in rates if not np.isnan(rate)]
-    if not judged:
-        return (NAN, NAN) if rates else (0.0, 0.0)
-    return float(np.mean(judged)), float(np.mean([rate == 1 for rate in judged]))
+def answers(found: Iterable[Outcome], method: str) -> tuple[np.ndarray, np.ndarray]:
+    """Pass rates of the answers and shares that pass all tests, each ``[tasks]``; see :meth:`Outcome.answer`."""
+    pairs = np.array([outcome.answer(method) for outcome in found], np.float64).reshape(-1, 2)
+    return pairs[:, 0], pairs[:, 1]

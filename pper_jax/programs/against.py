@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from pper_jax import evaluation
 from pper_jax.errors import UserError, shown
 from pper_jax.files import read_jsonl
@@ -104,11 +102,11 @@ def compare_with(
         groups |= {label: ids for label, ids in by.items() if len(by) > 1 or len(ids) < len(names)}
     comparisons = {}
     for label, ids in groups.items():
-        one, other = (
-            np.array([found[name].answer(how) for name in ids]).reshape(-1, 2)
+        (one, solved), (other, solved_now) = (
+            evaluation.answers([found[name] for name in ids], how)
             for found, how in ((before, earlier.method), (after, method))
         )
-        comparisons[label] = evaluation.compare(one[:, 0], other[:, 0], seed=seed, solved=(one[:, 1], other[:, 1]))
+        comparisons[label] = evaluation.compare(one, other, seed=seed, solved=(solved, solved_now))
     adjusted = evaluation.holm([found["mcnemar"]["p"] for found in comparisons.values()])
     for found, p_value in zip(comparisons.values(), adjusted, strict=True):
         found["mcnemar"]["holm"] = p_value

@@ -70,17 +70,17 @@ def figures(
 
 
 def _figures_of(found: Sequence[evaluation.Outcome], ks: Sequence[int], method: str, seed: int) -> dict[str, Any]:
-    answers = np.array([outcome.answer(method) for outcome in found]).reshape(-1, 2)
-    result = evaluation.summarise(answers[:, 0], seed=seed, solved=answers[:, 1])
+    rates, solved = evaluation.answers(found, method)
+    result = evaluation.summarise(rates, seed=seed, solved=solved)
     for k in ks:
         values = np.array([outcome.at(k, method) for outcome in found])
         known = values[~np.isnan(values)]
         result |= {**evaluation.figure(f"pass@{k}", known, seed), f"pass@{k}_tasks": len(known)}
     if evaluation.answer_name(method) == "best beam" and any(len(outcome.rates) > 1 for outcome in found):
-        means = np.array([outcome.mean() for outcome in found])
-        result["mean_of_programs"] = evaluation.summarise(means[:, 0], seed=seed, solved=means[:, 1])
+        rates_of_all, solved_of_all = evaluation.answers(found, evaluation.SAMPLED)
+        result["mean_of_programs"] = evaluation.summarise(rates_of_all, seed=seed, solved=solved_of_all)
     result["unanswered"] = sum(not outcome.rates for outcome in found)
-    result["not_judged"] = int(np.isnan(answers[:, 0]).sum())
+    result["not_judged"] = int(np.isnan(rates).sum())
     return result
 
 

@@ -87,8 +87,8 @@ def task_digest(task: Task) -> str:
 
 def _labels(task: Task) -> dict[str, str]:
     """What verdict rows say of their task, so that figures can be grouped and compared without the tasks."""
-    labels = {"task_digest": task_digest(task), "source": task.source, "difficulty": task.difficulty}
-    return {name: value for name, value in labels.items() if value}
+    labels = {"digest": task_digest(task), "source": task.source, "difficulty": task.difficulty}
+    return {f"task_{name}": value for name, value in labels.items() if value}
 
 
 def judge_samples(

@@ -133,4 +133,4 @@ def test_an_evaluation_against_an_earlier_one(tmp_path, capsys):
     assert against["comparisons"]["all"]["tasks"] == against["tasks"] == 4
     rows = [json.loads(line) for line in (tmp_path / "first" / "verdicts.jsonl").read_text().splitlines()]
     assert {each["method"] for each in rows} == {"beam"}
-    assert all(each["source"] and each["difficulty"] and each["task_digest"] for each in rows)
+    assert all(each["task_source"] and each["task_difficulty"] and each["task_digest"] for each in rows)
