@@ -8,7 +8,7 @@ from typing import Any
 
 from pper_jax.arguments import number, positive, seed
 
-TASKS_HELP = "a tasks file, or micro_python:SPLIT:COUNT:SEED"
+TASKS_HELP = "a tasks file, NAME:SRC of a set of `pper tasks list`, or micro_python:SPLIT:COUNT:SEED"
 MOST_PROGRAMS = 10_000  # a task
 PROGRAMS = number(whole=True, least=1, most=MOST_PROGRAMS)
 BATCH = 16  # prompts at once
@@ -114,7 +114,7 @@ def test_pool(args: argparse.Namespace) -> Any:
 
 
 def tasks_of(text: str) -> list[Any]:
-    """The tasks of a file, or else those that ``micro_python[:SPLIT[:COUNT[:SEED]]]`` names."""
+    """The tasks of a file, or else those that ``NAME:SRC`` names: a task set and its source."""
     from pper_jax.tasks import open_tasks
 
     return open_tasks(text)

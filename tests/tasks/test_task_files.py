@@ -188,4 +188,5 @@ def test_trimming_takes_the_first_stop_in_the_text_not_in_the_list():
 
 
 def test_a_program_is_the_prompt_and_the_completion():
-    assert program_text(Task.from_json(GOOD), "c") == "pc"
+    assert program_text(Task("t", "p", {"kind": "asserts", "asserts": ["assert 1"]}), "c") == "pc"
+    assert program_text(Task.from_json(GOOD), "c") == "c"  # an answer is what was written, not what was asked
