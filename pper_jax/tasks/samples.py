@@ -28,12 +28,13 @@ def _is_count(value: Any) -> bool:
 
 
 FIELDS: dict[str, Callable[[Any], bool]] = {
-    **dict.fromkeys(("task_id", "completion", "solution", "stop_reason", "model"), _is_text),
+    **dict.fromkeys(("task_id", "completion", "solution", "stop_reason", "model", "raw", "profile"), _is_text),
     "logprob": _is_finite,
     **dict.fromkeys(("num_tokens", "rank"), _is_count),
     "finished": lambda value: isinstance(value, bool),
     "tokens": lambda value: isinstance(value, list) and all(map(_is_count, value)),
 }
+LATER = {"raw", "profile"}  # keys that files had for other things before they were ours
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ class Sample:
     """A program for a task: a ``completion`` of its prompt, or a ``solution`` that is a whole program.
 
     ``logprob`` is the sum over ``num_tokens`` tokens (natural log); ``stop_reason`` is ``eos | stop | length``;
-    ``tokens`` are the ids behind the completion, where we wrote it ourselves; ``extra`` holds the keys of a row that
+    ``tokens`` are the ids behind the completion, where we wrote it ourselves; ``raw`` is the text that they say, where
+    the prompt profile ``profile`` made the ``solution`` from it; ``extra`` holds the keys of a row that
     are none of ours, which stay with it.
     """
 
@@ -55,6 +57,8 @@ class Sample:
     stop_reason: str | None = None
     model: str | None = None
     tokens: tuple[int, ...] | None = None
+    raw: str | None = None
+    profile: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def program(self, task: Task) -> str:
@@ -74,6 +78,8 @@ class Sample:
         if not isinstance(row, dict) or not isinstance(row.get("task_id"), str):
             raise UserError(f"{where} is not a JSON object with a task_id")
         known = {name: row[name] for name in FIELDS if row.get(name) is not None}
+        for name in LATER & {key for key in known if not FIELDS[key](known[key])}:
+            del known[name]  # another tool's key of that name
         if "completion" not in known and "solution" not in known:
             raise UserError(f"{where} has neither a completion nor a solution")
         for name, value in known.items():
@@ -81,7 +87,8 @@ class Sample:
                 raise UserError(f"{where}: {name} cannot be {shown(value)}")
         if "tokens" in known:
             known["tokens"] = tuple(known["tokens"])
-        return cls(**known, extra={name: value for name, value in row.items() if name not in FIELDS})
+        ours = FIELDS.keys() - (LATER - known.keys())
+        return cls(**known, extra={name: value for name, value in row.items() if name not in ours})
 
 
 class TestedVerdict(Protocol):
