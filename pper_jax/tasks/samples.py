@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from pper_jax.errors import UserError, cut, shown
 from pper_jax.files import parse_jsonl
+from pper_jax.tasks.program_folder import read_folder
 from pper_jax.tasks.task import Task, program_text, runnable
 
 COUNT_BELOW = 2**31
@@ -98,22 +101,41 @@ class TestedVerdict(Protocol):
         """Plain data: passed, total, pass_rate, tests, status."""
 
 
-def read_samples(path: str | Path, tasks: Sequence[Task]) -> list[Sample]:
-    """Read a samples file for ``tasks``.
+def read_samples(path: str | Path, tasks: Sequence[Task], *, others: bool = False) -> list[Sample]:
+    """Read a samples file for ``tasks``, or a folder of programs (:mod:`pper_jax.tasks.program_folder`).
+
+    Args:
+        path: the file or folder.
+        tasks: what the programs are for.
+        others: leave out programs for other tasks, which are refused otherwise.
 
     Raises:
-        UserError: a line that is no sample, or whose task is unknown (named with its line).
+        UserError: a line that is no sample, or whose task is unknown (named with its line); no sample at all.
     """
     known = {task.task_id for task in tasks}
     samples = []
-    for number, row in parse_jsonl(path):
-        sample = Sample.from_json(row, f"{path}, line {number}")
-        if sample.task_id not in known:
-            raise UserError(f"{path}, line {number} is for task {cut(sample.task_id)}, which is not in the tasks file")
-        samples.append(sample)
+    for where, sample in _folder(path, tasks) if os.path.isdir(path) else _lines(path):
+        if sample.task_id in known:
+            samples.append(sample)
+        elif not others:
+            raise UserError(f"{where} is for task {cut(sample.task_id)}, which is not in the tasks file")
     if not samples:
-        raise UserError(f"{path} holds no samples")
+        raise UserError(f"{path} holds no samples" + (" for the tasks that are asked" if others else ""))
     return samples
+
+
+def _lines(path: str | Path) -> Iterator[tuple[str, Sample]]:
+    for number, row in parse_jsonl(path):
+        where = f"{path}, line {number}"
+        yield where, Sample.from_json(row, where)
+
+
+def _folder(path: str | Path, tasks: Sequence[Task]) -> Iterator[tuple[str, Sample]]:
+    ranks = Counter[str]()
+    for file, task_id, program in read_folder(Path(path), tasks):
+        name = str(file.relative_to(path).with_suffix("")) if task_id is None else task_id
+        yield str(file), Sample(name, solution=program, rank=ranks[name])
+        ranks[name] += 1
 
 
 def verdict_row(sample: Sample, verdict: TestedVerdict) -> dict[str, Any]:
