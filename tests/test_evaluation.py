@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import beta, binomtest, chi2
+from scipy.stats import beta, binom, binomtest, chi2
 
 from pper_jax.evaluation import (
     agreeing_interval,
@@ -147,6 +147,18 @@ def test_tasks_that_all_agree_leave_an_interval_with_width(n, value):
     assert figures["pass_rate_low"] <= figures["pass_rate"] <= figures["pass_rate_high"]
     assert figures["pass_rate_low"] < figures["pass_rate_high"]
     assert figures["accuracy_low"] < figures["accuracy_high"]
+
+
+@pytest.mark.parametrize("trials", [5, 8, 11, 20, 30, 50, 51, 164])
+def test_how_often_the_interval_of_a_proportion_covers_exactly(trials):
+    """Over all shares: 95 to 97 % in the mean and never under 91.5 %, where Wilson's falls to 84 %."""
+    shares = np.linspace(0.0005, 0.9995, 1999)[:, None]
+    counts = np.arange(trials + 1)
+    low, high = np.array([proportion_interval(int(count), trials) for count in counts]).T
+    covered = (binom.pmf(counts, trials, shares) * ((low <= shares) & (shares <= high))).sum(1)
+    assert 0.95 <= covered.mean() <= 0.97
+    assert covered.min() >= 0.915
+    assert trials < 50 or np.mean((covered >= 0.93) & (covered <= 0.97)) > 0.92
 
 
 def test_three_of_three_is_wilsons_interval():

@@ -13,7 +13,7 @@ from pper_jax.errors import UserError, shown
 from pper_jax.files import read_jsonl
 from pper_jax.programs.figures import groups_of, percent
 from pper_jax.programs.testing import VERDICT_KEYS, task_digest
-from pper_jax.tasks import Task
+from pper_jax.tasks import Task, evaluation_task
 
 _HELD_OUT = re.compile(r"eval_(\d{3,})_(.+)\.jsonl")
 
@@ -73,8 +73,8 @@ def check_shared(tasks: Sequence[Task], earlier: Earlier) -> list[Task]:
     same = [
         task
         for task in tasks
-        if task.task_id in theirs and theirs[task.task_id] in (None, task_digest(task))
-    ]  # fmt: skip
+        if task.task_id in theirs and theirs[task.task_id] in (None, task_digest(evaluation_task(task)))
+    ]
     if not same:
         known = sum(task.task_id in theirs for task in tasks)
         why = f"; {known} have the same ids and other prompts or tests" if known else ""

@@ -10,7 +10,7 @@ from pper_jax.files import dump_jsonl
 from pper_jax.programs import figures, print_figures
 from pper_jax.programs.against import check_shared, compare_with, earlier_evaluation, print_comparison
 from pper_jax.programs.testing import task_digest
-from pper_jax.tasks import Task
+from pper_jax.tasks import Task, evaluation_task
 
 TESTS = {"kind": "answer", "expected": "1"}
 TASKS = [
@@ -109,6 +109,16 @@ def test_tasks_of_the_same_name_and_other_content_are_not_compared(tmp_path):
     assert [task.task_id for task in check_shared(TASKS[:2], earlier)] == ["t1"]
     with pytest.raises(UserError, match="judged none of the 1 tasks; 1 have the same ids and other prompts or tests"):
         check_shared(TASKS[:1], earlier)
+
+
+def test_an_evaluation_is_by_the_hidden_tests_and_compared_by_them(tmp_path):
+    task = Task("t", "prompt", TESTS, hidden={"kind": "answer", "expected": "2"})
+    assert task_digest(task) != task_digest(evaluation_task(task))
+    earlier = earlier_evaluation(stored(tmp_path, [row(evaluation_task(task), 1.0)]))
+    assert check_shared([task], earlier) == [task]
+    seen = earlier_evaluation(stored(tmp_path, [row(task, 1.0)]))
+    with pytest.raises(UserError, match="other prompts or tests"):
+        check_shared([task], seen)
 
 
 @pytest.mark.parametrize("text", [None, "", "{}\n", '{"task_id": "t0"}\n', "[1]\n", "torn"])
