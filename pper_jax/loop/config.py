@@ -30,7 +30,8 @@ MOST_PROGRAMS, MOST_TOKENS, MOST_ROWS, MOST_WORKERS = 10_000, 1 << 20, 1 << 16, 
 
 @dataclass(frozen=True)
 class TaskSetConfig:
-    """Which tasks: ``source``: ``micro_python`` or a tasks file; ``split`` filters; ``count`` 0: all of a file.
+    """Which tasks: ``source``: a tasks file, ``NAME:SRC`` of a published set (``apps:APPS/train``), or ``micro_python``
+    or ``puzzles``; ``split`` filters; ``count`` 0: all of a file.
 
     ``seed`` chooses among a file's tasks, or those generated; None takes the run's seed.
     """
@@ -48,10 +49,14 @@ class TaskSetConfig:
 
 @dataclass(frozen=True)
 class TasksConfig:
-    """Tasks the loop samples, and held-out sets by name that are only ever evaluated."""
+    """Tasks the loop samples, and held-out sets by name that are only ever evaluated.
+
+    A held-out task that is among the others too, by words, tests or code, is refused, unless ``allow_contamination``.
+    """
 
     train: TaskSetConfig = field(default_factory=TaskSetConfig)
     eval: dict[str, TaskSetConfig] = field(default_factory=dict)
+    allow_contamination: bool = False
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Callable
+from itertools import pairwise
 
 from pper_jax.errors import UserError
 from pper_jax.tasks.task import Task
@@ -66,9 +67,8 @@ def sort_puzzle(level: int, rng: random.Random) -> Puzzle:
     if rng.random() < 0.5:
         numbers = rng.sample(range(-9 * level, 10 ** (1 + level)), size)
         items, ordered = [*map(str, numbers)], [*map(str, sorted(numbers, reverse=down))]
-        return f"Sort from {'largest to smallest' if down else 'smallest to largest'}: {' '.join(items)}", " ".join(
-            ordered
-        )
+        order = "largest to smallest" if down else "smallest to largest"
+        return f"Sort from {order}: {' '.join(items)}", " ".join(ordered)
     items = rng.sample(WORDS, size)
     return f"Sort {'against' if down else 'by'} the alphabet: {' '.join(items)}", " ".join(sorted(items, reverse=down))
 
@@ -86,7 +86,7 @@ def logic_puzzle(level: int, rng: random.Random) -> Puzzle:
     """Who is where in an order that neighbours tell, or whether a statement of and, or and not is true."""
     if rng.random() < 0.5:
         people = rng.sample(PEOPLE, 3 + level)
-        said = [f"{a} is taller than {b}" for a, b in zip(people, people[1:], strict=False)]
+        said = [f"{a} is taller than {b}" for a, b in pairwise(people)]
         rng.shuffle(said)
         end, name = rng.choice((("tallest", people[0]), ("shortest", people[-1])))
         return f"{'. '.join(said)}. Who is the {end}?", name
