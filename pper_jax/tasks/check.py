@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from pper_jax.execution import Job, Verdict
 from pper_jax.tasks.left_out import SHOWN, LeftOut
@@ -107,9 +107,9 @@ def check_references(
     )
 
 
-def job_of(task: Task, program: str, tests: object = None) -> Job:
+def job_of(task: Task, program: str, tests: Mapping[str, Any] | None = None) -> Job:
     """The job that tests a whole program of ``task`` by its own rules; ``tests`` in the place of the task's."""
-    return Job(program, tests or task.tests, task.entry_point)  # type: ignore[arg-type]
+    return Job(program, tests or task.tests, task.entry_point, task.compare, task.limits)
 
 
 def _fault(task: Task, reference: str, verdict: Verdict) -> str | None:

@@ -18,6 +18,7 @@ PARQUET_ROWS = 32  # held at once
 SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz", ".json", ".json.gz")
 SPLITS = {"train": "train", "test": "test", "valid": "validation", "validation": "validation", "dev": "validation"}
 KINDS: dict[Any, str] = {int: "a whole number", str: "text", list: "a list of texts", dict: "an object"}
+KINDS[type(None)] = "null"
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,11 @@ def source_files(src: str) -> list[Path]:
     if not found:
         raise UserError(f"the folder {cut(src)} holds no file that ends in {', '.join(SUFFIXES)}")
     return found
+
+
+def begins_with_rows(folder: Path) -> bool:
+    """Whether files of rows stand in the folder itself, or in its folder ``data``, as the hub has it."""
+    return any(file.name.endswith(SUFFIXES[:3]) for part in (folder, folder / "data") for file in part.glob("*"))
 
 
 def split_of(path: Path) -> str | None:

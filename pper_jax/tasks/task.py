@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pper_jax.errors import UserError, shown
+from pper_jax.execution.compare import ANSWER_RULES, COMPARE_MODES
 from pper_jax.files import dump_row, parse_jsonl, write_atomic
 from pper_jax.ranges import check_number
 from pper_jax.tasks.harness import HARNESSES
@@ -22,7 +23,6 @@ TEST_KINDS = {
 }
 CASE_KEYS = {"stdio": ("stdin", "stdout"), "call": ("args", "expected")}
 BLOCK = 1 << 20  # bytes that are written at once
-COMPARE_RULES = ("strict", "tokens", "official", "number", "exact")
 LIMITS = {"seconds": (0.0, 86_400.0), "memory_mb": (63, 1 << 30)}  # name -> what it is above, and at most
 TEXTS = ("entry_point", "reference", "difficulty", "split", "statement", "starter", "prelude", "harness", "compare")
 
@@ -42,7 +42,7 @@ class Task:
         source: the data set.
         split: the data set's own split.
         hidden: tests like ``tests`` that only an evaluation sees; see :func:`evaluation_task`.
-        compare: how outputs compare, one of ``COMPARE_RULES``, where the data set has a rule of its own: ``strict``,
+        compare: how outputs compare, where the data set has a rule of its own: ``strict``,
             ``tokens`` and ``official`` for what is printed or returned, ``number`` and ``exact`` for answers.
         limits: of the data set's own: ``seconds`` of CPU time a test, ``memory_mb`` MiB a program.
         statement: the problem in words, as published, for prompts of another form.
@@ -93,7 +93,8 @@ class Task:
             check_tests(row[key], named)
             if row[key]["kind"] == "check" and not text["entry_point"]:
                 raise UserError(f"{named} has {key} of kind check without an entry_point to check")
-        _check_rules(row.get("compare"), row.get("harness"), row.get("limits"), named)
+        kinds = {row[key]["kind"] for key in ("tests", "hidden") if row.get(key) is not None}
+        _check_rules(row.get("compare"), row.get("harness"), row.get("limits"), kinds, named)
         if not isinstance(row.get("source", ""), str):
             raise UserError(f"{where}: source must be text, not {row['source']!r}")
         stop = row.get("stop", [])
@@ -112,10 +113,11 @@ def evaluation_task(task: Task) -> Task:
     return task if task.hidden is None else replace(task, tests=task.hidden, hidden=None)
 
 
-def _check_rules(compare: Any, harness: Any, limits: Any, where: str) -> None:
-    for name, value, known in (("compare", compare, COMPARE_RULES), ("harness", harness, HARNESSES)):
+def _check_rules(compare: Any, harness: Any, limits: Any, kinds: Collection[str], where: str) -> None:
+    rules = ANSWER_RULES if kinds == {"answer"} else () if "answer" in kinds else COMPARE_MODES
+    for name, value, known in (("compare", compare, rules), ("harness", harness, tuple(HARNESSES))):
         if value is not None and value not in known:
-            raise UserError(f"{where}: {name} is {shown(value)}; it must be one of {', '.join(known)}")
+            raise UserError(f"{where}: {name} is {shown(value)}; its kind of tests has {', '.join(known) or 'none'}")
     if limits is None:
         return
     if not isinstance(limits, dict) or not set(limits) <= set(LIMITS):
