@@ -57,7 +57,7 @@ def _sample(args: argparse.Namespace) -> int:
     from pper_jax.programs.evaluate import sample_file
     from pper_jax.programs.language_model import open_model
 
-    check_output(args.out, [args.tasks, args.model])
+    check_output(args.out, [args.tasks, args.model, args.examples])
     tasks, out = tasks_of(args.tasks), Path(args.out)
     config = decoder(args, args.beams, "--beams")
     samples = sample_file(
@@ -110,7 +110,7 @@ def _score(args: argparse.Namespace) -> int:
     from pper_jax.programs.language_model import open_model
     from pper_jax.programs.score import score_file
 
-    check_output(args.out, [args.tasks, args.samples, args.model])
+    check_output(args.out, [args.tasks, args.samples, args.model, args.examples])
     tasks = tasks_of(args.tasks)
     model = open_model(args.model, args.weights, profile_of(args, tasks))
     count = score_file(model, tasks, Path(args.samples), Path(args.out))
@@ -139,7 +139,7 @@ def _add_eval(commands: Any) -> None:
 def _eval(args: argparse.Namespace) -> int:
     ks = _ks(args)
     for name in ("samples.jsonl", "verdicts.jsonl") if args.out else ():
-        check_output(Path(args.out) / name, [args.tasks, args.model])
+        check_output(Path(args.out) / name, [args.tasks, args.model, args.examples])
     pool, tasks = test_pool(args), tasks_of(args.tasks)
     from pper_jax.programs.against import check_shared, earlier_evaluation, print_comparison
     from pper_jax.programs.evaluate import evaluate
@@ -162,6 +162,7 @@ def _eval(args: argparse.Namespace) -> int:
         seed=args.seed,
         against=earlier,
     )
+    result["profile"] = args.profile
     if args.json:
         print(json.dumps(finite(result), indent=2))
         return 0
