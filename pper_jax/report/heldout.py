@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pper_jax.report.data import Row, RunData, as_dict, json_lines, number
@@ -37,7 +38,7 @@ class HeldOut:
 
 def held_out_sets(run: RunData) -> list[HeldOut]:
     """The held-out sets that the folder has verdicts of, in the order of the run's splits."""
-    files: dict[str, dict[int, Any]] = {}
+    files: dict[str, dict[int, Path]] = {}
     for file in sorted((run.path / "verdicts").glob("eval_*.jsonl")):
         if match := _FILE.fullmatch(file.name):
             files.setdefault(match[2], {})[int(match[1])] = file
@@ -88,7 +89,7 @@ def _shares(parts: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {100 * part / total:.0f} %" for name, part in parts.items())
 
 
-def _verdicts(file: Any) -> tuple[Row, ...]:
+def _verdicts(file: Path) -> tuple[Row, ...]:
     """Its rows that are verdicts."""
     rows = json_lines(file, [])
     return tuple(
