@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pper_jax.files import RunFolder
 from pper_jax.report.data import Row, RunData, as_dict, json_lines, number
-
-_FILE = re.compile(r"eval_(\d{3,})_(.+)\.jsonl")
 
 
 @dataclass(frozen=True)
@@ -38,10 +37,7 @@ class HeldOut:
 
 def held_out_sets(run: RunData) -> list[HeldOut]:
     """The held-out sets that the folder has verdicts of, in the order of the run's splits."""
-    files: dict[str, dict[int, Path]] = {}
-    for file in sorted((run.path / "verdicts").glob("eval_*.jsonl")):
-        if match := _FILE.fullmatch(file.name):
-            files.setdefault(match[2], {})[int(match[1])] = file
+    files = RunFolder(run.path).evaluations()
     stands = number(run.summary.get("rolled_back_to"))
     order = [*(name for name in run.splits if name in files), *sorted(set(files) - set(run.splits))]
     found = []

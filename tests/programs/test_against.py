@@ -101,6 +101,9 @@ def test_a_run_is_compared_by_its_last_held_out_verdicts(tmp_path):
     stored(tmp_path, [row(TASKS[2], 0.5)], "verdicts/round_004.jsonl")
     earlier = earlier_evaluation(tmp_path)
     assert {each["task_id"]: each["pass_rate"] for each in earlier.rows} == {"t0": 1.0, "t1": 0.5}
+    (tmp_path / "summary.json").write_text('{"rolled_back_to": 2}')
+    earlier = earlier_evaluation(tmp_path)
+    assert {each["task_id"]: each["pass_rate"] for each in earlier.rows} == {"t0": 0.0, "t1": 0.5}
 
 
 def test_tasks_of_the_same_name_and_other_content_are_not_compared(tmp_path):
