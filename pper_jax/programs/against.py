@@ -53,7 +53,7 @@ def earlier_evaluation(path: Path) -> Earlier:
 
 
 def _last_of_run(path: Path) -> list[Path]:
-    """The verdicts of each held-out set on the model that the run leaves: of the last round, or that it fell back to."""
+    """The verdicts of each held-out set on the model that the run leaves: of its last round, or of an earlier one."""
     folder = RunFolder(path)
     try:
         stands = json.loads(folder.summary.read_bytes())["rolled_back_to"]
