@@ -27,7 +27,14 @@ from pper_jax.types import Params
 os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
 
 # buffers that older checkpoints carry and nobody reads
-BUFFERS = (".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq")
+BUFFERS = (
+    ".attn.bias",
+    ".attn.causal_mask",
+    ".attn.masked_bias",
+    ".attention.bias",
+    ".attention.masked_bias",
+    ".rotary_emb.inv_freq",
+)
 
 
 def read_config(folder: Path) -> tuple[ModelConfig, Any]:
@@ -129,13 +136,16 @@ def _tensors(file: Path) -> list[tuple[Any, str]]:
 
 def weight_source(folder: Path, config: ModelConfig) -> Source:
     """Stored name -> reader for every weight of the folder, under the names of the full causal LM."""
-    prefix = family_named(config.family, str(folder)).hf_prefix
+    family = family_named(config.family, str(folder))
+    prefix = family.hf_prefix
+    whole = tuple(f"{module}." for module, _, _ in family.modules if not module.startswith(prefix))
+    tied = [f"{module}.weight" for module, _, ours in family.modules if config.tie_embeddings and ours == "lm_head"]
     source: dict[str, Callable[[], np.ndarray]] = {}
     for file in weight_files(folder):
         for handle, name in _tensors(file):
-            if name.endswith(BUFFERS) or (config.tie_embeddings and name == "lm_head.weight"):
+            if name.endswith(BUFFERS) or name in tied:
                 continue
-            full = name if name.startswith((prefix, "lm_head.")) else prefix + name
+            full = name if name.startswith((prefix, *whole)) else prefix + name
             source[full] = partial(_read_tensor, handle, name, file)
     return source
 

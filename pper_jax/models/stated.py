@@ -97,9 +97,16 @@ class Stated:
         """A string."""
         return str(self._typed(key, default, str, "a text"))
 
-    def texts(self, key: str) -> list[str]:
+    def texts(self, key: str, default: list[str] | None = None) -> list[str]:
         """A list of strings."""
-        return list(self._list(key, None, str, "texts"))
+        return list(self._list(key, default, str, "texts"))
+
+    def numbers(self, key: str) -> list[float]:
+        """A list of finite numbers above 0."""
+        values = self._list(key, None, (int, float), "numbers")
+        for value in values:
+            check_number(f"{self.where}: {self.prefix}{key}", value, above=0, most=1e38)
+        return [float(value) for value in values]
 
     def wholes(self, key: str, default: list[int] | None = None) -> list[int]:
         """A list of whole numbers."""
@@ -128,7 +135,7 @@ class Stated:
             raise UserError(f"{self.where}: {self.prefix}{key} is {cut(repr(value))}; it must be {name}.")
         return value
 
-    def _list(self, key: str, default: Any, kind: type, name: str) -> Any:
+    def _list(self, key: str, default: Any, kind: type | tuple[type, ...], name: str) -> Any:
         values = self._typed(key, default, list, f"a list of {name}")
         for value in values:
             if not isinstance(value, kind) or isinstance(value, bool):

@@ -33,18 +33,18 @@ def completion_logprobs(module: Any, params: Params, batch: TrainBatch) -> jax.A
         return jnp.where(scored, -losses, 0.0)
     hidden, _ = module.apply({"params": params}, *arguments, method="hidden")
     table, transposed = module.apply({"params": params}, method="head")
-    return _scores(hidden, table, following, scored, transposed=transposed, lean=compute.lean_loss)
+    hidden = module.apply({"params": params}, hidden, method="before_head")
+    options = {"transposed": transposed, "lean": compute.lean_loss, "cap": module.config.logit_cap}
+    return _scores(hidden, table, following, scored, **options)
 
 
-def _scores(
-    hidden: jax.Array, table: jax.Array, tokens: jax.Array, scored: jax.Array, *, transposed: bool, lean: bool
-) -> jax.Array:
+def _scores(hidden: jax.Array, table: jax.Array, tokens: jax.Array, scored: jax.Array, **options: Any) -> jax.Array:
     """Log-probabilities of ``tokens [B, T]`` where ``scored``: those positions go first, the others cost nothing."""
     shape, scored = tokens.shape, scored.reshape(-1)
     order = jnp.argsort(~scored, stable=True)
     states = hidden.reshape(-1, hidden.shape[-1])[order]
     live = jnp.sum(scored, dtype=jnp.int32)
-    found = linear_log_probs(states, table, tokens.reshape(-1)[order], live, transposed=transposed, lean=lean)
+    found = linear_log_probs(states, table, tokens.reshape(-1)[order], live, **options)
     return jnp.zeros(scored.shape, jnp.float32).at[order].set(found, unique_indices=True).reshape(shape)
 
 

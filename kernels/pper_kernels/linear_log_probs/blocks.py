@@ -18,13 +18,14 @@ Running = tuple[jax.Array, jax.Array, jax.Array]  # a row's maximum, its sum, it
 
 
 class Blocks(NamedTuple):
-    """Static sizes: ``rows`` and ``columns`` of a block, the vocabulary, and whether logits are kept."""
+    """Static: ``rows`` and ``columns`` of a block, the vocabulary, whether logits are kept, and their soft cap."""
 
     rows: int
     columns: int
     vocabulary: int
     transposed: bool
     keep: bool
+    cap: float | None = None
 
 
 def _numbers(blocks: Blocks) -> jax.Array:
@@ -45,6 +46,8 @@ def _logits(blocks: Blocks, hidden: jax.Array, part: jax.Array, number: jax.Arra
     """``[rows, columns]`` float32 of block ``number``; ``-inf`` for what the block before has."""
     equation = "nm,vm->nv" if blocks.transposed else "nm,mv->nv"
     logits = jnp.einsum(equation, hidden, part.astype(hidden.dtype), preferred_element_type=jnp.float32)
+    if blocks.cap is not None:
+        logits = blocks.cap * jnp.tanh(logits / blocks.cap)
     if blocks.vocabulary % blocks.columns == 0:
         return logits
     new = _start(blocks, number) + jnp.arange(blocks.columns) >= number * blocks.columns
@@ -133,7 +136,10 @@ def _backward(
             logits = kept[index, number] if blocks.keep else _logits(blocks, block, part, number)
             here = at + jnp.arange(blocks.columns)
             hit = (token[:, None] == here) & (here >= number * blocks.columns)
-            change = (given[:, None] * (hit - jnp.exp(logits - whole[:, None]))).astype(block.dtype)
+            change = given[:, None] * (hit - jnp.exp(logits - whole[:, None]))
+            if blocks.cap is not None:  # of what the last block has from the one before (-inf), change is 0
+                change *= 1 - jnp.square(jnp.where(jnp.isfinite(logits), logits / blocks.cap, 0.0))
+            change = change.astype(block.dtype)
             towards = "nv,vm->nm" if blocks.transposed else "nv,mv->nm"
             back = jnp.einsum(towards, change, part.astype(block.dtype), preferred_element_type=jnp.float32)
             across = "nv,nm->vm" if blocks.transposed else "nm,nv->mv"

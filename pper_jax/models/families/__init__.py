@@ -7,7 +7,22 @@ from typing import Any
 from pper_jax.errors import UserError
 from pper_jax.models.causal_lm import CausalLM
 from pper_jax.models.config import Compute, ModelConfig
-from pper_jax.models.families import gpt2, llama
+from pper_jax.models.families import (
+    codegen,
+    gemma2,
+    gemma3,
+    gpt2,
+    gpt_bigcode,
+    gpt_neo,
+    gpt_neox,
+    gptj,
+    llama,
+    mistral,
+    phi3,
+    qwen2,
+    qwen3,
+    starcoder2,
+)
 from pper_jax.models.families.family import Family, GGUFFacts
 from pper_jax.models.families.gpt2 import GPT2
 from pper_jax.models.families.llama import Llama
@@ -16,7 +31,23 @@ from pper_jax.sharding import Rule
 
 __all__ = ["GPT2", "MODEL_FAMILIES", "Family", "GGUFFacts", "Llama", "build_model", "family_named", "rules_of"]
 
-MODEL_FAMILIES: dict[str, Family] = {family.name: family for family in (gpt2.FAMILY, llama.FAMILY)}
+_FILES = (
+    codegen,
+    gemma2,
+    gemma3,
+    gpt2,
+    gpt_bigcode,
+    gpt_neo,
+    gpt_neox,
+    gptj,
+    llama,
+    mistral,
+    phi3,
+    qwen2,
+    qwen3,
+    starcoder2,
+)
+MODEL_FAMILIES: dict[str, Family] = {file.FAMILY.name: file.FAMILY for file in _FILES}
 
 
 def family_named(name: object, where: str) -> Family:
