@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -141,6 +143,21 @@ class Stated:
             if not isinstance(value, kind) or isinstance(value, bool):
                 raise UserError(f"{self.where}: {self.prefix}{key} holds {cut(repr(value))}; it must hold {name}.")
         return values
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file of a model folder; a ``UserError`` where there is none."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(
+            f"{path.parent}: no {path.name} there; give a Hugging Face model folder or a .gguf file."
+        ) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not readable as JSON: {cut(error, 160)}") from error
+    if not isinstance(data, dict):
+        raise UserError(f"{path}: not a JSON object.")
+    return data
 
 
 def cut(text: object, most: int = 80) -> str:

@@ -109,8 +109,16 @@ def unpack(tensor: StoredTensor, array: np.ndarray, shapes: Shapes, layout: str)
     return {path: part.reshape(shapes[path]) for path, part in zip(tensor.ours, parts, strict=True)}
 
 
-def assemble(config: ModelConfig, source: Source, layout: str, where: object) -> dict[str, Any]:
-    """The parameter tree (plain nested dict, float32 NumPy) read from ``source``.
+def assemble(
+    config: ModelConfig,
+    source: Source,
+    layout: str,
+    where: object,
+    put: Callable[[str, np.ndarray], Any] = lambda path, array: array,
+) -> dict[str, Any]:
+    """The parameter tree (plain nested dict, float32 NumPy) read from ``source``, one stored tensor after the other.
+
+    ``put`` says what becomes of each parameter, so that none of them need be held beside it.
 
     Missing, unexpected and misshapen tensors are ``UserError``s that name the first of them; ``where`` is the file.
     """
@@ -124,7 +132,7 @@ def assemble(config: ModelConfig, source: Source, layout: str, where: object) ->
                 f"{where}: the checkpoint {problem} {len(found)} tensor(s) for a {config.family} model of "
                 f"{config.num_layers} layers, first {min(found)!r}; check config.json against the weights."
             )
-    flat: dict[str, np.ndarray] = {}
+    flat: dict[str, Any] = {}
     for tensor in tensors:
         name, wanted = tensor.name(layout), stored_shape(tensor, shapes, layout)
         array = source[name]()
@@ -133,5 +141,5 @@ def assemble(config: ModelConfig, source: Source, layout: str, where: object) ->
                 f"{where}: tensor {name!r} has shape {list(array.shape)} where its configuration asks for "
                 f"{list(wanted)}; check the configuration against the weights."
             )
-        flat.update(unpack(tensor, array, shapes, layout))
+        flat.update({path: put(path, part) for path, part in unpack(tensor, array, shapes, layout).items()})
     return traverse_util.unflatten_dict(flat, sep="/")

@@ -54,7 +54,11 @@ def family_named(name: object, where: str) -> Family:
     """The family of that name; a ``UserError`` that names the supported ones without it. ``where`` says who asked."""
     if not isinstance(name, str) or name not in MODEL_FAMILIES:
         supported = ", ".join(sorted(MODEL_FAMILIES))
-        raise UserError(f"{where}: model family {cut(repr(name))} is not supported; use one of: {supported}.")
+        file = name if isinstance(name, str) and name.isidentifier() and len(name) < 40 else "NAME"
+        raise UserError(
+            f"{where}: model family {cut(repr(name))} is not supported; use one of: {supported}; or add "
+            f"pper_jax/models/families/{file}.py."
+        )
     return MODEL_FAMILIES[name]
 
 
