@@ -110,6 +110,10 @@ class Stated:
             check_number(f"{self.where}: {self.prefix}{key}", value, above=0, most=1e38)
         return [float(value) for value in values]
 
+    def scores(self, key: str) -> list[float]:
+        """A list of numbers of either sign."""
+        return [float(value) for value in self._list(key, None, (int, float), "numbers")]
+
     def wholes(self, key: str, default: list[int] | None = None) -> list[int]:
         """A list of whole numbers."""
         return list(self._list(key, default, int, "whole numbers"))

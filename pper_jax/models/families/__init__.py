@@ -29,7 +29,17 @@ from pper_jax.models.families.llama import Llama
 from pper_jax.models.stated import cut
 from pper_jax.sharding import Rule
 
-__all__ = ["GPT2", "MODEL_FAMILIES", "Family", "GGUFFacts", "Llama", "build_model", "family_named", "rules_of"]
+__all__ = [
+    "GPT2",
+    "MODEL_FAMILIES",
+    "Family",
+    "GGUFFacts",
+    "Llama",
+    "build_model",
+    "family_named",
+    "gguf_family",
+    "rules_of",
+]
 
 _FILES = (
     codegen,
@@ -60,6 +70,15 @@ def family_named(name: object, where: str) -> Family:
             f"pper_jax/models/families/{file}.py."
         )
     return MODEL_FAMILIES[name]
+
+
+def gguf_family(architecture: str, where: str) -> Family:
+    """The family whose GGUF files have that architecture; a ``UserError`` where they are not read."""
+    found = [family for family in MODEL_FAMILIES.values() if architecture == (family.gguf_name or family.name)]
+    family = found[0] if found else family_named(architecture, where)
+    if family.read_gguf is None:
+        raise UserError(f"{where}: GGUF files of {family.name!r} are not read; use the Hugging Face folder.")
+    return family
 
 
 def rules_of(module: Any) -> tuple[Rule, ...]:

@@ -46,6 +46,7 @@ class Family:
         read_gguf: metadata (keys without ``NAME.``), and what the tensors say, to a config; None where GGUF files of
             the family are not read.
         gguf_name: GGUF's ``general.architecture``, where it is not ``name``.
+        gguf_shift: what llama.cpp's converter adds to the scales of norms.
         conv1d: whether a module of Hugging Face's stores ``[in, out]`` instead of ``[out, in]``.
         interleaved: GGUF's modules whose rows llama.cpp's converter reorders, to the config's number of heads.
         stored: the config whose parameters a checkpoint has; parameters beyond ours are zeros there.
@@ -63,6 +64,7 @@ class Family:
     write_hf: Callable[[ModelConfig], dict[str, Any]]
     read_gguf: Callable[[Stated, GGUFFacts], ModelConfig] | None = None
     gguf_name: str = ""
+    gguf_shift: float = 0.0
     conv1d: Callable[[str], bool] = lambda module: False
     interleaved: Mapping[str, Callable[[ModelConfig], int]] = field(default_factory=dict)
     stored: Callable[[ModelConfig], ModelConfig] = _as_it_is

@@ -9,6 +9,7 @@ from pper_jax.models.blocks import GatedBlock
 from pper_jax.models.causal_lm import CausalLM
 from pper_jax.models.config import ModelConfig
 from pper_jax.models.families import llama
+from pper_jax.models.families.family import GGUFFacts
 from pper_jax.models.families.windows import read_windows, write_windows
 from pper_jax.models.layers import shifted_rms_norm
 from pper_jax.models.stated import Stated
@@ -71,6 +72,30 @@ def write_hf(config: ModelConfig) -> dict[str, Any]:
     }
 
 
+def read_gguf(stated: Stated, facts: GGUFFacts) -> ModelConfig:
+    """The config of a GGUF file."""
+    config = read_gguf_kin(llama.read_gguf_kin(stated, facts, "gemma2"), stated, every=2, largest=46)
+    caps = stated.number("attn_logit_softcapping", 50.0), stated.number("final_logit_softcapping", 30.0)
+    return replace(config, attention_cap=caps[0], logit_cap=caps[1])
+
+
+def read_gguf_kin(config: ModelConfig, stated: Stated, every: int, largest: int) -> ModelConfig:
+    """``config`` with what GGUF files of Gemma 2 and 3 state, and what they leave to the reader.
+
+    Every ``every``-th layer has no window. Queries are scaled by a head's size, in the model of ``largest`` layers by
+    what each head has of the width.
+    """
+    window, layers = stated.whole("attention.sliding_window", 4096), config.num_layers
+    share = config.hidden_size / config.num_heads if layers == largest else config.head_dim
+    return replace(
+        config,
+        activation="gelu_pytorch_tanh",
+        windows=tuple(0 if (i + 1) % every == 0 else window for i in range(layers)),
+        attention_scale=share**-0.5,
+        embedding_scale=config.hidden_size**0.5,
+    )
+
+
 FAMILY = replace(
     llama.FAMILY,
     name="gemma2",
@@ -79,6 +104,7 @@ FAMILY = replace(
     modules=MODULES,
     read_hf=read_hf,
     write_hf=write_hf,
-    read_gguf=None,
+    read_gguf=read_gguf,
+    gguf_shift=1.0,
     interleaved={},
 )

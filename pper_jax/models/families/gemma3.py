@@ -8,7 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 from pper_jax.models.config import ModelConfig
-from pper_jax.models.families import gemma2, qwen3, rope
+from pper_jax.models.families import gemma2, llama, qwen3, rope
+from pper_jax.models.families.family import GGUFFacts
 from pper_jax.models.layers import shifted_rms_norm
 from pper_jax.models.stated import Stated
 
@@ -60,6 +61,12 @@ def write_hf(config: ModelConfig) -> dict[str, Any]:
     return written | {"rope_local_base_freq": config.local_rope_theta}
 
 
+def read_gguf(stated: Stated, facts: GGUFFacts) -> ModelConfig:
+    """The config of a GGUF file."""
+    config = llama.read_gguf_kin(stated, facts, "gemma3_text")
+    return replace(gemma2.read_gguf_kin(config, stated, every=6, largest=62), local_rope_theta=10_000.0)
+
+
 FAMILY = replace(
     gemma2.FAMILY,
     name="gemma3_text",
@@ -68,4 +75,6 @@ FAMILY = replace(
     modules=gemma2.MODULES + qwen3.HEAD_NORMS,
     read_hf=read_hf,
     write_hf=write_hf,
+    read_gguf=read_gguf,
+    gguf_name="gemma3",
 )

@@ -93,12 +93,17 @@ def write_hf(config: ModelConfig) -> dict[str, Any]:
 
 def read_gguf(stated: Stated, facts: GGUFFacts) -> ModelConfig:
     """The config of a GGUF file."""
+    return read_gguf_kin(stated, facts, "llama")
+
+
+def read_gguf_kin(stated: Stated, facts: GGUFFacts, family: str) -> ModelConfig:
+    """The config of a family whose GGUF files have Llama's keys; it reads what it has beside them."""
     hidden, heads = stated.whole("embedding_length"), stated.whole("attention.head_count")
     head_dim = stated.even("attention.key_length", hidden // heads)
     if stated.whole("rope.dimension_count", head_dim) != head_dim:
         raise UserError(f"{stated.where}: rotary positions over a part of each head are not supported.")
     config = ModelConfig(
-        family="llama",
+        family=family,
         vocab_size=facts.vocab_size,
         hidden_size=hidden,
         num_layers=stated.layers("block_count"),

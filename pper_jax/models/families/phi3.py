@@ -7,6 +7,7 @@ from typing import Any
 
 from pper_jax.models.config import ModelConfig
 from pper_jax.models.families import llama, rope
+from pper_jax.models.families.family import GGUFFacts
 from pper_jax.models.families.windows import read_windows, write_windows
 from pper_jax.models.stated import Stated
 
@@ -55,6 +56,14 @@ def write_hf(config: ModelConfig) -> dict[str, Any]:
     return written | {"original_max_position_embeddings": longest, "sliding_window": window}
 
 
+def read_gguf(stated: Stated, facts: GGUFFacts) -> ModelConfig:
+    """The config of a GGUF file; one whose contexts are stretched (longrope) has tensors that are not read."""
+    config = llama.read_gguf_kin(stated, facts, "phi3")
+    stated.read.add("rope.scaling.original_context_length")
+    window = stated.whole("attention.sliding_window", 0, least=0)
+    return replace(config, windows=(window,) * config.num_layers if window else ())
+
+
 FAMILY = replace(
     llama.FAMILY,
     name="phi3",
@@ -62,6 +71,6 @@ FAMILY = replace(
     modules=(*(row for row in llama.MODULES if not row[0].endswith(APART)), *FUSED),
     read_hf=read_hf,
     write_hf=write_hf,
-    read_gguf=None,
+    read_gguf=read_gguf,
     interleaved={},
 )

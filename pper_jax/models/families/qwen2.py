@@ -7,6 +7,7 @@ from typing import Any
 
 from pper_jax.models.config import ModelConfig
 from pper_jax.models.families import llama
+from pper_jax.models.families.family import GGUFFacts
 from pper_jax.models.families.windows import read_windows, write_windows
 from pper_jax.models.stated import Stated
 
@@ -22,12 +23,17 @@ def write_hf(config: ModelConfig) -> dict[str, Any]:
     return llama.write_hf(config) | write_windows(config) | {"use_sliding_window": any(config.windows)}
 
 
+def read_gguf(stated: Stated, facts: GGUFFacts) -> ModelConfig:
+    """The config of a GGUF file."""
+    return replace(llama.read_gguf_kin(stated, facts, "qwen2"), attention_bias=True, out_bias=False)
+
+
 FAMILY = replace(
     llama.FAMILY,
     name="qwen2",
     hf_class="Qwen2ForCausalLM",
     read_hf=read_hf,
     write_hf=write_hf,
-    read_gguf=None,
+    read_gguf=read_gguf,
     interleaved={},
 )

@@ -8,6 +8,7 @@ from typing import Any
 from pper_jax.models.blocks import GatedBlock
 from pper_jax.models.config import ModelConfig
 from pper_jax.models.families import llama
+from pper_jax.models.families.family import GGUFFacts
 from pper_jax.models.families.windows import read_windows, write_windows
 from pper_jax.models.layers import rms_norm
 from pper_jax.models.stated import Stated
@@ -42,6 +43,11 @@ def write_hf(config: ModelConfig) -> dict[str, Any]:
     return llama.write_hf(config) | write_windows(config) | {"use_sliding_window": any(config.windows)}
 
 
+def read_gguf(stated: Stated, facts: GGUFFacts) -> ModelConfig:
+    """The config of a GGUF file."""
+    return llama.read_gguf_kin(stated, facts, "qwen3")
+
+
 FAMILY = replace(
     llama.FAMILY,
     name="qwen3",
@@ -50,6 +56,6 @@ FAMILY = replace(
     modules=llama.MODULES + HEAD_NORMS,
     read_hf=read_hf,
     write_hf=write_hf,
-    read_gguf=None,
+    read_gguf=read_gguf,
     interleaved={},
 )

@@ -9,7 +9,7 @@ from pper_jax.models.blocks import PlainBlock
 from pper_jax.models.causal_lm import CausalLM
 from pper_jax.models.config import ModelConfig
 from pper_jax.models.families import llama, rope
-from pper_jax.models.families.family import Family
+from pper_jax.models.families.family import Family, GGUFFacts
 from pper_jax.models.families.windows import read_windows, write_windows
 from pper_jax.models.layers import layer_norm
 from pper_jax.models.stated import Stated
@@ -78,6 +78,28 @@ def write_hf(config: ModelConfig) -> dict[str, Any]:
     }
 
 
+def read_gguf(stated: Stated, facts: GGUFFacts) -> ModelConfig:
+    """The config of a GGUF file."""
+    heads, hidden = stated.whole("attention.head_count"), stated.whole("embedding_length")
+    return ModelConfig(
+        family="starcoder2",
+        vocab_size=facts.vocab_size,
+        hidden_size=hidden,
+        num_layers=stated.layers("block_count"),
+        num_heads=heads,
+        num_kv_heads=stated.divisor("attention.head_count_kv", heads),
+        head_dim=stated.split(hidden, heads, "embedding_length"),
+        mlp_size=stated.whole("feed_forward_length"),
+        max_positions=stated.whole("context_length"),
+        norm_eps=stated.short("attention.layer_norm_epsilon"),
+        activation="gelu_pytorch_tanh",
+        tie_embeddings=facts.tied,
+        attention_bias=facts.attention_bias,
+        mlp_bias=facts.mlp_bias,
+        rope_theta=stated.number("rope.freq_base", 10_000.0),
+    )
+
+
 FAMILY = Family(
     name="starcoder2",
     module=StarCoder2,
@@ -86,4 +108,5 @@ FAMILY = Family(
     modules=MODULES,
     read_hf=read_hf,
     write_hf=write_hf,
+    read_gguf=read_gguf,
 )
