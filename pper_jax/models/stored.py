@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -60,17 +61,25 @@ def _shards(folder: Path, index: Path) -> list[Path]:
 
 
 def _safe(file: Path) -> dict[str, Tensor]:
+    with _opened(file) as handle:
+        kinds = {name: handle.get_slice(name).get_dtype() for name in handle.keys()}  # noqa: SIM118 (not a dict)
+    return {name: Tensor(kind, partial(_read_safe, name, kind, file)) for name, kind in kinds.items()}
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[Any]:
     try:
-        handle = safe_open(str(file), framework="np")
+        with safe_open(str(file), framework="np") as handle:
+            yield handle
     except (SafetensorError, OSError) as error:
         raise UserError(f"{file}: not a readable safetensors file: {cut(error, 160)}") from error
-    names = handle.keys()
-    return {name: Tensor(handle.get_slice(name).get_dtype(), partial(_read_safe, handle, name, file)) for name in names}
 
 
-def _read_safe(handle: Any, name: str, file: Path) -> np.ndarray:
-    _known(handle.get_slice(name).get_dtype(), name, file)
-    return handle.get_tensor(name)
+def _read_safe(name: str, kind: str, file: Path) -> np.ndarray:
+    """The file is opened for each tensor: what an open one has given stays mapped, and counts as memory."""
+    _known(kind, name, file)
+    with _opened(file) as handle:
+        return handle.get_tensor(name)
 
 
 def _known(kind: str, name: str, file: Path) -> None:

@@ -140,9 +140,8 @@ BLOCKS = [kind for kind in Q if kind in quants._type_traits and kind not in (Q.F
 
 @pytest.mark.parametrize("qtype", BLOCKS, ids=lambda qtype: qtype.name)
 def test_every_type_that_the_package_dequantises_is_read(qtype, tmp_path):
-    rows = np.random.default_rng(0).integers(
-        0, 64, (264, quants.quant_shape_to_byte_shape((264, 256), qtype)[1]), np.uint8
-    )
+    shape = quants.quant_shape_to_byte_shape((264, 256), qtype)
+    rows = np.random.default_rng(0).integers(0, 64, shape, np.uint8)
     writer = GGUFWriter(tmp_path / "model.gguf", "gpt2")
     writer.add_tensor("token_embd.weight", rows, raw_dtype=qtype)
     writer.write_header_to_file()

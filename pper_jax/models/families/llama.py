@@ -5,16 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from pper_jax.errors import UserError
 from pper_jax.models.blocks import GatedBlock
 from pper_jax.models.causal_lm import CausalLM
-from pper_jax.models.config import ModelConfig, RopeScaling
+from pper_jax.models.config import ModelConfig
 from pper_jax.models.families import rope
 from pper_jax.models.families.family import Family, GGUFFacts
-from pper_jax.models.layers import rms_norm, rotary_frequencies
-from pper_jax.models.stated import Stated, cut
+from pper_jax.models.layers import rms_norm
+from pper_jax.models.stated import Stated
 
 
 class Llama(CausalLM):
@@ -119,28 +117,7 @@ def read_gguf_kin(stated: Stated, facts: GGUFFacts, family: str) -> ModelConfig:
         mlp_bias=facts.mlp_bias,
         rope_theta=stated.number("rope.freq_base", 10_000.0),
     )
-    return replace(config, rope_scaling=_gguf_rope_scaling(stated, facts, config))
-
-
-def _gguf_rope_scaling(stated: Stated, facts: GGUFFacts, config: ModelConfig) -> RopeScaling | None:
-    """Linear scaling from metadata; Llama 3.1's from the divisors stored as a tensor."""
-    kind = stated.text("rope.scaling.type", "linear")  # a factor alone means linear scaling
-    if kind not in ("none", "linear"):
-        raise UserError(
-            f"{stated.where}: rope scaling {cut(repr(kind))} is not supported; use the model's Hugging Face folder."
-        )
-    factor = stated.number("rope.scaling.factor", 1.0) if stated.get("rope.scaling.factor", 1.0) != 0 else 1.0
-    linear = RopeScaling("linear", factor) if kind == "linear" and factor != 1 else None
-    divisors = facts.rope_divisors
-    if divisors is None or np.all(divisors == 1):
-        return linear
-    scaling = RopeScaling("llama3", factor=float(divisors.max()))
-    wanted = rotary_frequencies(config) / rotary_frequencies(replace(config, rope_scaling=scaling))
-    if linear or divisors.shape != wanted.shape or not np.allclose(divisors, wanted, rtol=1e-4):
-        raise UserError(
-            f"{stated.where}: the divisors in 'rope_freqs.weight' are not those of Llama 3.1; not supported."
-        )
-    return scaling
+    return replace(config, rope_scaling=rope.read_gguf(stated, facts, config))
 
 
 FAMILY = Family(

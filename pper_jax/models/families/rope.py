@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
+
+import numpy as np
 
 from pper_jax.errors import UserError
 from pper_jax.models.config import ModelConfig, RopeScaling
+from pper_jax.models.families.family import GGUFFacts
+from pper_jax.models.layers import rotary_frequencies
 from pper_jax.models.stated import Stated, cut
 
 KINDS = ("default", "linear", "dynamic", "llama3", "yarn", "longrope")
@@ -90,6 +95,27 @@ def _yarn_factor(rope: Stated, factor: float) -> float:
     both = "mscale" in rope and "mscale_all_dim" in rope
     usual = scale(rope.number("mscale")) / scale(rope.number("mscale_all_dim")) if both else scale(1.0)
     return rope.number("attention_factor", usual)
+
+
+def read_gguf(stated: Stated, facts: GGUFFacts, config: ModelConfig) -> RopeScaling | None:
+    """Linear scaling from metadata; Llama 3.1's from the divisors stored as a tensor."""
+    kind = stated.text("rope.scaling.type", "linear")  # a factor alone means linear scaling
+    if kind not in ("none", "linear"):
+        raise UserError(
+            f"{stated.where}: rope scaling {cut(repr(kind))} is not supported; use the model's Hugging Face folder."
+        )
+    factor = stated.number("rope.scaling.factor", 1.0) if stated.get("rope.scaling.factor", 1.0) != 0 else 1.0
+    linear = RopeScaling("linear", factor) if kind == "linear" and factor != 1 else None
+    divisors = facts.rope_divisors
+    if divisors is None or np.all(divisors == 1):
+        return linear
+    scaling = RopeScaling("llama3", factor=float(divisors.max()))
+    wanted = rotary_frequencies(config) / rotary_frequencies(replace(config, rope_scaling=scaling))
+    if linear or divisors.shape != wanted.shape or not np.allclose(divisors, wanted, rtol=1e-4):
+        raise UserError(
+            f"{stated.where}: the divisors in 'rope_freqs.weight' are not those of Llama 3.1; not supported."
+        )
+    return scaling
 
 
 def context(stated: Stated, scaling: RopeScaling | None) -> int:
