@@ -44,8 +44,13 @@ def test_thirty_kills_leave_no_trace(more, project_root, tmp_path, capsys):
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
     finish(config, *asked, "name=killed")
-    assert results(tmp_path / "killed") == results(tmp_path / "whole")
+    killed, whole = results(tmp_path / "killed"), results(tmp_path / "whole")
+    arrays = {name: leaf for name, leaf in whole["checkpoints"].items() if "params" in name or "buffer" in name}
+    assert len(arrays) > 10, "neither parameters nor replay buffer are compared"
+    assert killed == whole
     assert ended < KILLS, "no run was killed in its work"
     assert not list(tmp_path.glob("killed/**/*.partial"))
     with capsys.disabled():
-        print(f"\n{KILLS} kills, {ended} of them after the end")
+        size = sum(len(content) for _, _, content in arrays.values())
+        print(f"\n{KILLS} kills, {ended} of them after the end; equal: {len(whole)} files, and of the last checkpoint")
+        print(f"{len(arrays)} arrays of parameters and replay buffer, {size} bytes")
