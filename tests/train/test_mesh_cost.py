@@ -24,7 +24,7 @@ def tiny(**changes):
     return module, jax.jit(module.init)(jax.random.key(0), tokens, tokens, jnp.ones((1, 4, 4), bool))["params"]
 
 
-def compiled(model, axes, accumulate, rows, length):
+def compiled(model, axes, accumulate, rows, length, **options):
     """``(mesh, the step's module on it)``."""
     module, params = model
     mesh = make_mesh(*axes, devices=jax.devices()[: math.prod(axes)])
@@ -32,7 +32,7 @@ def compiled(model, axes, accumulate, rows, length):
     state = init_train_state(jax.tree.map(jnp.array, params), optimizer, jax.random.key(1), mesh)
     tokens = jnp.zeros((rows, length), jnp.int32)
     batch = jax.device_put(TrainBatch(tokens, tokens + 1, tokens == 0, jnp.ones(rows)), batch_sharding(mesh))
-    step = make_train_step(module, optimizer, state, mesh, accumulate=accumulate)
+    step = make_train_step(module, optimizer, state, mesh, accumulate=accumulate, **options)
     return account(step.lower(state, batch).compile().as_text(), mesh)
 
 
@@ -72,31 +72,46 @@ def test_fsdp_moves_weights_and_no_activations():
     assert moved <= 3 * size_of(model[1])
 
 
+@pytest.mark.parametrize("axes", [(1, 8, 1), pytest.param((2, 2, 2), marks=pytest.mark.slow)], ids=str)
+def test_gathered_once_four_micro_batches_move_over_fsdp_what_one_does(capfd, axes):
+    model = tiny()
+    one, four = (compiled(model, axes, parts, 64, 16, gather="once") for parts in (1, 4))
+    of_one, of_four = (sum(b for name, b in x.collectives.items() if "tp" not in name) for x in (one, four))
+    assert of_four == pytest.approx(of_one, rel=0.01)
+    assert four.matrix_flops == pytest.approx(one.matrix_flops, rel=0.02)
+    assert involuntary(capfd.readouterr().err) == 0
+    if axes == (1, 8, 1):
+        each = compiled(model, axes, 4, 64, 16)
+        assert operand_bytes(four, axes) <= 3 * size_of(model[1]) < operand_bytes(each, axes)
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize("gather", ["each", "once"])
 @pytest.mark.parametrize("accumulate", [1, 4])
-def test_the_demo_model_on_four_meshes(capfd, accumulate):
+def test_the_demo_model_on_four_meshes(capfd, accumulate, gather):
     model = load_model(resolve_model("micro"))[:2]
     size, one, moved = size_of(model[1]), compiled(model, (1, 1, 1), accumulate, 32, 192).matrix_flops, {}
     for name, axes in MESHES.items():
-        found = compiled(model, axes, accumulate, 32, 192)
+        found = compiled(model, axes, accumulate, 32, 192, gather=gather)
         moved[name] = operand_bytes(found, axes)
         of_ideal = 8 * found.matrix_flops / one
-        print(f"{name} {axes}, {accumulate} micro-batches: matrix FLOPs * 8 / one device's {of_ideal:.3f}, collectives")
+        print(f"{name} {axes}, {accumulate} micro-batches, gather {gather}: matrix FLOPs * 8 / one device's", end="")
+        print(f" {of_ideal:.3f}, collectives")
         print(f"    {moved[name] / 2**20:.1f} MiB, {moved[name] / size:.2f} of the parameters; {found.collectives}")
         assert of_ideal <= 1.02
     assert involuntary(capfd.readouterr().err) == 0
     assert moved["data"] <= 1.05 * size
-    if accumulate == 1:  # each micro-batch scatters its gradient, so that no device holds a whole one
+    if accumulate == 1 or gather == "once":  # else each micro-batch scatters its gradient: no device has a whole one
         assert moved["fsdp"] <= 3 * size
         assert moved["all"] <= 45 * 2**20
 
 
-def losses_of(model, axes, accumulate, steps=20):
+def losses_of(model, axes, accumulate, steps=20, **options):
     module, params = model
     mesh = make_mesh(*axes, devices=jax.devices()[: math.prod(axes)])
     optimizer = make_optimizer(OptimizerConfig(learning_rate=3e-3, warmup_steps=4), 20)
     state = init_train_state(jax.tree.map(jnp.array, params), optimizer, jax.random.key(1), mesh)
-    step, found = make_train_step(module, optimizer, state, mesh, accumulate=accumulate), []
+    step, found = make_train_step(module, optimizer, state, mesh, accumulate=accumulate, **options), []
     rng = np.random.default_rng(0)
     for _ in range(steps):
         tokens = rng.integers(1, 50, (32, 12)).astype(np.int32)
@@ -115,6 +130,13 @@ def test_an_odd_vocabulary_is_split_over_tp_and_learns_the_same(capfd):
     np.testing.assert_allclose(losses_of(model, (1, 2, 4), 1), expected, rtol=1e-4)
     assert expected[-1] < 0.95 * expected[0]
     assert involuntary(capfd.readouterr().err) == 0
+
+
+@pytest.mark.parametrize("axes", [(2, 2, 2), pytest.param((2, 4, 1), marks=pytest.mark.slow)], ids=str)
+def test_weights_gathered_once_learn_the_same(axes):
+    model = tiny()
+    found = losses_of(model, axes, 2, steps=4, gather="once")
+    np.testing.assert_allclose(found, losses_of(model, (1, 1, 1), 1, steps=4), rtol=1e-5)
 
 
 @pytest.mark.slow
