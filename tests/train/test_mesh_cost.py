@@ -1,6 +1,7 @@
 """What a train step computes and moves on a mesh, read from the compiled module: nothing twice, and no activations."""
 
 import math
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +26,17 @@ def tiny(**changes):
 
 
 def compiled(model, axes, accumulate, rows, length, **options):
-    """``(mesh, the step's module on it)``."""
+    """What one device does in the step."""
+    module, mesh = module_of(model, axes, accumulate, rows, length, **options)
+    return account(module.as_text(), mesh)
+
+
+def temporary_bytes(model, axes, rows, length):
+    return module_of(model, axes, 1, rows, length)[0].memory_analysis().temp_size_in_bytes
+
+
+def module_of(model, axes, accumulate, rows, length, **options):
+    """The step, compiled, and its mesh."""
     module, params = model
     mesh = make_mesh(*axes, devices=jax.devices()[: math.prod(axes)])
     optimizer = make_optimizer(OptimizerConfig(), 10)
@@ -33,7 +44,7 @@ def compiled(model, axes, accumulate, rows, length, **options):
     tokens = jnp.zeros((rows, length), jnp.int32)
     batch = jax.device_put(TrainBatch(tokens, tokens + 1, tokens == 0, jnp.ones(rows)), batch_sharding(mesh))
     step = make_train_step(module, optimizer, state, mesh, accumulate=accumulate, **options)
-    return account(step.lower(state, batch).compile().as_text(), mesh)
+    return step.lower(state, batch).compile(), mesh
 
 
 def operand_bytes(found, axes):
@@ -137,6 +148,33 @@ def test_weights_gathered_once_learn_the_same(axes):
     model = tiny()
     found = losses_of(model, axes, 2, steps=4, gather="once")
     np.testing.assert_allclose(found, losses_of(model, (1, 1, 1), 1, steps=4), rtol=1e-5)
+
+
+def lean(model):
+    """The same model, whose loss holds few logits at a time."""
+    module, params = model
+    return module.clone(compute=replace(module.compute, lean_loss=True)), params
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("gather", ["each", "once"])
+def test_the_lean_loss_is_the_same_on_a_mesh(gather):
+    for heads in ({"num_heads": 2, "num_kv_heads": 2}, {"tie_embeddings": False}):
+        model = tiny(vocab_size=51, **heads)
+        expected = losses_of(model, (1, 1, 1), 1, steps=8)
+        for axes in ((2, 2, 2), (1, 8, 1)):
+            found = losses_of(lean(model), axes, 2, steps=8, gather=gather)
+            np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_the_lean_loss_holds_no_logits_on_a_mesh():
+    model, axes, rows, length = tiny(vocab_size=8192), (2, 2, 2), 64, 64
+    whole, few = (temporary_bytes(one, axes, rows, length) for one in (model, lean(model)))
+    logits = 4 * rows * length * 8192 // 8
+    print(f"temporaries of a device: {whole / 2**20:.1f} MiB, lean {few / 2**20:.1f} MiB; its logits", end="")
+    print(f" {logits / 2**20:.1f} MiB")
+    assert few <= whole - 0.9 * logits
 
 
 @pytest.mark.slow
