@@ -13,6 +13,7 @@ from pper_jax.plan.hlo import account, involuntary
 from pper_jax.sharding import batch_sharding, make_mesh
 from pper_jax.train import OptimizerConfig, init_train_state, make_optimizer, make_train_step
 from pper_jax.types import TrainBatch
+from pper_kernels.linear_log_probs.api import FEW_ROWS, MANY_ROWS
 
 MESHES = {"data": (8, 1, 1), "fsdp": (1, 8, 1), "all": (2, 2, 2), "tp": (1, 1, 8)}
 # 6 heads, which tp = 8 does not divide
@@ -26,9 +27,14 @@ def tiny(**changes):
 
 
 def compiled(model, axes, accumulate, rows, length, **options):
-    """What one device does in the step."""
+    """What one device does in the step; alone it makes logits in blocks, as many as have targets: here all."""
     module, mesh = module_of(model, axes, accumulate, rows, length, **options)
-    return account(module.as_text(), mesh)
+    positions = rows * length // accumulate
+    return account(module.as_text(), mesh, trips=max(1, positions // block_of(positions)))
+
+
+def block_of(positions):
+    return MANY_ROWS if positions >= 2 * MANY_ROWS else FEW_ROWS
 
 
 def temporary_bytes(model, axes, rows, length):
