@@ -133,7 +133,8 @@ def test_beams_are_those_of_generate_and_have_the_log_probs_that_scoring_finds(m
     tokens, mask = random_tokens(3, 8), np.ones((3, 8), int)
     for row, padding in enumerate((0, 3, 7)):
         tokens[row, :padding], mask[row, :padding] = 0, 0
-    ends = tuple(range(40, 60))
+    second_best = int(np.argsort(torch_logits(model.torch, tokens[:1])[0, -1])[-2])
+    ends = (second_best, *range(40, 60))
     config = BeamConfig(width=4, max_new_tokens=12, eos_ids=ends, pad_id=1)
     prompts = prompts_from_padded(tokens, mask)
     found = beam_search(model.module, model.params, prompts, config=config)

@@ -45,7 +45,7 @@ def same_gradients(model, module, params, batch, accumulate=1, *, within):
     loss = torch_loss(model)
     loss.backward()
     grads, (total, count, _) = jax.jit(
-        lambda params: _gradients(lambda p, b: loss_sum(module, p, b), params, batch, accumulate, None)
+        lambda params: _gradients(lambda p, b: loss_sum(module, p, b), params, batch, accumulate, None, "each")
     )(params)
     np.testing.assert_allclose(total / count, loss.item(), rtol=1e-5)
     ours = by_torchs_names(module.config, jax.tree.map(lambda g: g / count, grads))
