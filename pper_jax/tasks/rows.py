@@ -86,7 +86,7 @@ def split_of(path: Path) -> str | None:
 def require(row: Row, forms: Sequence[Mapping[str, Any]], what: str) -> Mapping[str, Any]:
     """The row's object, which has every field of one of ``forms``, of its type; else raise UserError.
 
-    A field may have several types; a list holds texts.
+    A field may have several types; a list that is the only one holds texts.
     """
     value = row.value
     if not isinstance(value, dict):
@@ -104,7 +104,7 @@ def require(row: Row, forms: Sequence[Mapping[str, Any]], what: str) -> Mapping[
 def _is(value: Any, kind: Any) -> bool:
     if isinstance(value, bool) or not isinstance(value, kind):
         return False
-    return not isinstance(value, list) or all(isinstance(item, str) for item in value)
+    return kind is not list or all(isinstance(item, str) for item in value)
 
 
 def begins(path: Path, mark: bytes) -> bool:
