@@ -203,7 +203,9 @@ def learn(parts: Parts, state: LoopState, journal: Journal, checkpoints: Checkpo
     step = first
     with (
         journal.phase(index, "train"),
-        Progress(f"round {index}: train", options.steps, done=first, unit="steps") as progress,
+        Progress(
+            f"round {index}: train", options.steps, done=first, unit="steps", check=parts.team.check(parts.mesh)
+        ) as progress,
     ):
         try:
             while step < options.steps:
@@ -218,8 +220,6 @@ def learn(parts: Parts, state: LoopState, journal: Journal, checkpoints: Checkpo
                 progress.update(1)
         except Interrupted:
             steps.write()
-            if parts.team.count > 1:  # the others are not asked to save; the last checkpoint stands
-                raise
             checkpoints.save(state.at(index, step))
             raise
         steps.write()

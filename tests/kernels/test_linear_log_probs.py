@@ -7,7 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pper_kernels.linear_log_probs import api, linear_log_probs
+from pper_jax.sharding import make_mesh
+from pper_kernels.linear_log_probs import (
+    Split,
+    api,
+    linear_log_probs,
+    linear_log_probs_reference,
+    linear_log_probs_sharded,
+    sharded,
+)
 
 
 def case(rows, vocabulary, transposed, width=8, dtype=jnp.float32):
@@ -70,3 +78,29 @@ def test_an_unknown_implementation_is_refused():
     hidden, table, tokens, _ = case(2, 5, True)
     with pytest.raises(ValueError, match="'magic' does not exist; there are blocks and reference"):
         linear_log_probs(hidden, table, tokens, transposed=True, implementation="magic")
+
+
+@pytest.mark.parametrize("rows", [("fsdp",), (), ("data", "fsdp")], ids=str)
+def test_on_a_mesh_values_and_gradients_are_those_of_one_device(monkeypatch, rows):
+    """Rows and columns in several blocks a device, the last ones filled up; 49 tokens, which tp splits as 25 and 24."""
+    monkeypatch.setattr(sharded, "ROWS", 5)
+    monkeypatch.setattr(sharded, "COLUMNS", 10)
+    hidden, table, tokens, given = case(32, 49, True)
+    padded, mesh = jnp.pad(table, ((0, 1), (0, 0)), constant_values=9.0), make_mesh(2, 2, 2)
+    split = Split(mesh, rows, "tp", 49)
+
+    def total(log_probs, hidden, table):
+        found = log_probs(hidden, table, tokens)
+        return jnp.sum(found * given), found
+
+    def of(log_probs):
+        return jax.jit(jax.value_and_grad(partial(total, log_probs), (0, 1), has_aux=True))
+
+    def expected(hidden, table, tokens):
+        return linear_log_probs_reference(hidden, table[:49], tokens, 32, transposed=True)
+
+    (_, found), grads = of(partial(linear_log_probs_sharded, split))(hidden, padded)
+    (_, whole), right = of(expected)(hidden, padded)
+    for ours, theirs in zip((found, *grads), (whole, *right), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
+    assert not grads[1][49:].any()
