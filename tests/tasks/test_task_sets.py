@@ -34,7 +34,7 @@ from pper_jax.tasks.check import check_references, job_of, sort_problems
 from pper_jax.tasks.convert import convert
 from pper_jax.tasks.harness import end_at_returns
 from pper_jax.tasks.registry import problems
-from pper_jax.tasks.rows import Row, read_rows
+from pper_jax.tasks.rows import Row, read_rows, split_of
 from pper_jax.tasks.sources import read_set
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -156,6 +156,34 @@ def test_a_folder_without_rows_says_what_it_wants(tmp_path):
         read_set("gsm8k", tmp_path)
     with pytest.raises(UserError, match=r"holds no problem of APPS: no folder in it has question\.txt"):
         read_set("apps", tmp_path)
+
+
+def test_a_folder_is_read_by_one_form_and_its_other_files_are_not(tmp_path):
+    write_parquet(tmp_path / "data" / "train-00000.parquet", [GSM8K_ROW])
+    write_lines(tmp_path / "train.jsonl", {"no": "problem"})
+    (tmp_path / "dataset_infos.json").write_text("{}")
+    assert [task.task_id for task in read_set("gsm8k", tmp_path)] == ["gsm8k/train/1"]
+
+
+@pytest.mark.parametrize(
+    ("path", "split"),
+    [
+        ("data/train-00000-of-00002.parquet", "train"),
+        ("LeetCodeDataset-v0.2.0-test.jsonl.gz", "test"),
+        ("valid.jsonl", "validation"),
+        ("train/rows.jsonl", "train"),
+        ("test_of_mine/contest.jsonl", None),
+        ("latest.jsonl", None),
+    ],
+)
+def test_a_split_is_a_word_of_a_files_name_or_the_name_of_its_folder(path, split):
+    assert split_of(Path(path)) == split
+
+
+@pytest.mark.parametrize("name", ["gsm8k", "apps", "mbpp", "tasks"])
+def test_a_set_without_a_source_is_refused_and_no_folder_is_searched(name):
+    with pytest.raises(UserError, match="needs a source; name its file or folder"):
+        open_tasks(f"{name}:")
 
 
 # ---- APPS
