@@ -8,7 +8,7 @@ from typing import Any
 
 from pper_jax.arguments import number, positive, seed
 
-TASKS_HELP = "a tasks file, or micro_python:SPLIT:COUNT:SEED"
+TASKS_HELP = "a tasks file, NAME:SRC of a set of `pper tasks list`, or micro_python:SPLIT:COUNT:SEED"
 MOST_PROGRAMS = 10_000  # a task
 PROGRAMS = number(whole=True, least=1, most=MOST_PROGRAMS)
 BATCH = 16  # prompts at once
@@ -72,16 +72,17 @@ def decoder(args: argparse.Namespace, programs: int | None, flag: str) -> Any:
 def add_testing(parser: argparse.ArgumentParser) -> None:
     """How programs are tested."""
     parser.add_argument("--workers", type=positive, default=2, help="programs tested at once")
-    parser.add_argument("--timeout", type=SECONDS, default=4.0, help="CPU seconds a test; twice as many of wall clock")
+    about = "CPU seconds a test; twice as many of wall clock (default: the task's own limit, else 4)"
+    parser.add_argument("--timeout", type=SECONDS, help=about)
     about = "CPU seconds that checking the answers may add to a test; more for tests of thousands of cases"
     parser.add_argument("--trusted-timeout", type=SECONDS, default=2.0, help=about)
-    parser.add_argument(
-        "--memory-mb", type=number(whole=True, least=64, most=1 << 30), default=1024, help="MiB a program"
-    )
+    about = "MiB a program (default: the task's own limit, else 1024)"
+    parser.add_argument("--memory-mb", type=number(whole=True, least=64, most=1 << 30), help=about)
     about = "MiB that a program may print, or give as one answer"
     parser.add_argument("--output-mb", type=number(whole=True, least=1, most=2048), default=8, help=about)
-    about = "how outputs and returned values compare: by lines of tokens, by tokens, or as the APPS checker does"
-    parser.add_argument("--compare", choices=("strict", "tokens", "official"), default="strict", help=about)
+    about = "how outputs and returned values compare: by lines of tokens, by tokens, or as the APPS checker does "
+    about += "(default: the task's own rule, else strict)"
+    parser.add_argument("--compare", choices=("strict", "tokens", "official"), help=about)
     about = "a process for each program, or one for several that cannot disturb each other: faster for calls"
     parser.add_argument("--isolation", choices=("program", "batch"), default="program", help=about)
     about = "refuse to test on a machine that lacks too many layers of isolation"
@@ -93,19 +94,20 @@ def add_testing(parser: argparse.ArgumentParser) -> None:
 
 def test_pool(args: argparse.Namespace) -> Any:
     """The pool that ``args`` ask for, not open yet."""
-    from pper_jax.execution import Limits, pool_class
+    from pper_jax.execution import pool_class
     from pper_jax.execution.limits import MEBIBYTE
+    from pper_jax.execution.rules import asked_of_pool
     from pper_jax.terminal import check_interrupted
 
     return pool_class("ray" if args.ray else "local")(
         args.workers,
-        Limits(
-            timeout_s=args.timeout,
+        **asked_of_pool(
+            args.compare,
+            args.timeout,
+            args.memory_mb,
             trusted_s=args.trusted_timeout,
-            memory_mb=args.memory_mb,
             output_bytes=args.output_mb * MEBIBYTE,
         ),
-        args.compare,
         isolation=args.isolation,
         require_isolation=args.require_isolation,
         cache=args.cache or True,
@@ -114,7 +116,7 @@ def test_pool(args: argparse.Namespace) -> Any:
 
 
 def tasks_of(text: str) -> list[Any]:
-    """The tasks of a file, or else those that ``micro_python[:SPLIT[:COUNT[:SEED]]]`` names."""
+    """The tasks of a file, or else those that ``NAME:SRC`` names: a task set and its source."""
     from pper_jax.tasks import open_tasks
 
     return open_tasks(text)

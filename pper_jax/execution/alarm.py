@@ -23,7 +23,7 @@ class Alarm:
 
     def __init__(self, limits: Limits, journal: Journal) -> None:
         self.journal = journal
-        self.cpu_s, self.wall_s = limits.trusted_s, limits.test_wall_s + backstop(limits.trusted_s)
+        self.obey(limits)
         self.went_off = False
         self.own = (self._on_cpu.__code__, self._on_wall.__code__)
         self.guarded: CodeType | None = None  # of the step that the clocks run for
@@ -31,6 +31,10 @@ class Alarm:
         self.start_s = self.waited = 0.0
         signal.signal(signal.SIGALRM, self._on_wall)
         signal.signal(signal.SIGPROF, self._on_cpu)
+
+    def obey(self, limits: Limits) -> None:
+        """Go by these limits from now on."""
+        self.cpu_s, self.wall_s = limits.trusted_s, limits.test_wall_s + backstop(limits.trusted_s)
 
     def over(self, step: Callable[[], Outcome], session: Session) -> Outcome:
         """Take a step under the clocks and return its outcome; raise TrustedTimeout in it when they go off."""

@@ -1,6 +1,6 @@
 """When a printed text, a returned value or an answer is right. Pure functions.
 
-A rule is for the kinds ``stdio`` and ``call``: ``strict`` (the default), ``tokens`` (white space apart) and
+A rule of these is for the kinds ``stdio`` and ``call``: ``strict`` (the default), ``tokens`` (white space apart) and
 ``official`` (the cascade of the APPS checker, which accepts some wrong answers). Asserts and checks compare as Python
 does.
 
@@ -53,10 +53,13 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 COMPARE_MODES = ("strict", "tokens", "official")
+ANSWER_RULES = ("number", "exact")
 TOLERANCE = 1e-6
 _INTEGER = re.compile(r"[+-]?[0-9]+", re.ASCII)
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?", re.ASCII)
-_IN_TEXT = re.compile(r"[+-]?[0-9][0-9,]*(\.[0-9]+)?|[+-]?\.[0-9]+", re.ASCII)
+_IN_TEXT = re.compile(r"[+-]?[$€£]?([0-9][0-9,]*(\.[0-9]+)?|\.[0-9]+)", re.ASCII)
+
+_NO_DIGITS = str.maketrans("", "", ",$€£")
 
 
 def outputs_match(printed: str, expected: str, compare: str) -> bool:
@@ -90,17 +93,20 @@ def results_match(result: Any, expected: Any, compare: str) -> bool:
     return bool(result == expected)
 
 
-def answers_match(text: str, expected: Any) -> bool:
-    """Whether an answer names the expected number: the one after ``####`` if that is there, else the last one.
+def answers_match(text: str, expected: Any, rule: str = "number") -> bool:
+    """Whether an answer is right: what stands after the last ``####`` of ``text``, or all of it where there is none.
 
-    Thousands separators and a trailing ``.0`` do not count. Where the expected answer is no number, the texts are
-    compared, but for surrounding space.
+    ``number``: it names the expected number (its first one after ``####``, else its last). Thousands separators,
+    currency signs, a trailing period and zeros behind the point do not count. Where the expected answer is no number,
+    and by ``exact``, the texts are compared, but for white space around and between their words (``number``: around).
     """
-    wanted = _last_number(str(expected))
-    given_text = text.rpartition("####")[2] if "####" in text else text
+    given, marked = text.rpartition("####")[2], "####" in text
+    if rule == "exact":
+        return given.split() == str(expected).split()
+    wanted = _number(str(expected), -1)
     if wanted is None:
-        return given_text.strip() == str(expected).strip()
-    return _last_number(given_text) == wanted
+        return given.strip() == str(expected).strip()
+    return _number(given, 0 if marked else -1) == wanted
 
 
 def tokens_match(ours: str, theirs: str) -> bool:
@@ -129,10 +135,10 @@ def _token_lines(text: str) -> list[list[str]]:
     return lines
 
 
-def _last_number(text: str) -> Decimal | None:
-    found = [match.group().replace(",", "") for match in _IN_TEXT.finditer(text)]
+def _number(text: str, place: int) -> Decimal | None:
+    found = [match.group().translate(_NO_DIGITS) for match in _IN_TEXT.finditer(text)]
     try:
-        return Decimal(found[-1]) if found else None
+        return Decimal(found[place]) if found else None
     except InvalidOperation:
         return None
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 from pper_jax.errors import UserError, shown
 
@@ -78,6 +80,16 @@ class Limits:
         return BUSY * (3 * self.test_wall_s + 2 * backstop(self.trusted_s))
 
 
+def own_limits(limits: Limits, own: Mapping[str, float], kept: Collection[str] = ()) -> Limits:
+    """``limits`` with a job's own ``seconds`` and ``memory_mb``, but for those named in ``kept``."""
+    changes: dict[str, Any] = {}
+    if "seconds" in own and "seconds" not in kept:
+        changes |= {"timeout_s": own["seconds"], "cpu_s": None, "wall_s": None}
+    if "memory_mb" in own and "memory_mb" not in kept:
+        changes["memory_mb"] = own["memory_mb"]
+    return replace(limits, **changes)
+
+
 def backstop(seconds: float) -> float:
     """Return the wall-clock seconds that stand behind so many of CPU time."""
     return WALL_FACTOR * seconds + WALL_EXTRA_S
@@ -90,3 +102,9 @@ def require_positive(name: str, value: object, *, whole: bool, most: float = flo
         kind = "positive whole number" if whole else "positive number"
         bound = f" of at most {most:.0f}" if most < float("inf") else ""
         raise UserError(f"{name} is {shown(value)}, but it must be a {kind}{bound}.")
+
+
+def require_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
+    """Raise UserError unless ``value`` is one of ``choices``."""
+    if value not in choices:
+        raise UserError(f"{name} is {value!r}, but it must be one of {', '.join(map(str, choices))}.")

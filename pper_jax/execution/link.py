@@ -92,7 +92,8 @@ class Link:
     def expect_word(self) -> None:
         """A worker that works says something within the time of loading a program twice, a test, and its own work."""
         start = START_SECONDS if self.isolation is None else 0.0
-        self.silent_until = time.monotonic() + self.limits.silence_s + SILENCE_SECONDS + start
+        silence_s = max(limits.silence_s for limits in (self.limits, *(run.limits for run in self.runs)))
+        self.silent_until = time.monotonic() + silence_s + SILENCE_SECONDS + start
 
     def why_it_ended(self) -> str:
         """Return what is known of a process that never started."""

@@ -12,18 +12,19 @@ import os
 import select
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-from pper_jax.errors import RunFailure, UserError
-from pper_jax.execution.cache import VerdictCache, as_cache, may_be_kept, plain_tests, rules_key, verdict_key
+from pper_jax.errors import RunFailure
+from pper_jax.execution.cache import VerdictCache, as_cache, may_be_kept, plain_tests, verdict_key
 from pper_jax.execution.compare import COMPARE_MODES
 from pper_jax.execution.isolation import look_at
-from pper_jax.execution.limits import Limits, require_positive
+from pper_jax.execution.limits import Limits, require_choice, require_positive
 from pper_jax.execution.link import AHEAD_BYTES, Link, WorkerLost
+from pper_jax.execution.rules import Rules
 from pper_jax.execution.said import say_once
 from pper_jax.execution.tally import Statistics
 from pper_jax.execution.ticket import Run, Ticket, next_of, packed
@@ -51,6 +52,7 @@ class TestPool:
         again alone.
     stop: ``"all"`` runs every test, as pass rates need it; ``"first_failure"`` leaves the rest ``not_run``.
     require_isolation: ``"strong"`` refuses to start where too few layers of isolation stand (see ``isolation``).
+    overrule: what a job's own rules and limits do not change: ``"compare"``, ``"seconds"``, ``"memory_mb"``.
     cache: True keeps verdicts in memory (see ``cache``), a path keeps them in that folder too, a VerdictCache may be
         shared by pools; False runs every job.
     backlog: how many jobs may wait; ``submit`` waits for room beyond.
@@ -70,6 +72,7 @@ class TestPool:
         isolation: str = "program",
         stop: str = "all",
         require_isolation: Literal["strong"] | None = None,
+        overrule: Collection[str] = (),
         cache: VerdictCache | str | Path | bool = True,
         backlog: int | None = None,
         progress: Callable[[int, int], None] | None = None,
@@ -77,10 +80,10 @@ class TestPool:
     ) -> None:
         require_positive("workers", workers, whole=True)
         require_positive("backlog", 1 if backlog is None else backlog, whole=True)
-        _require_choice("compare", compare, tuple(COMPARE_MODES))
-        _require_choice("isolation", isolation, ISOLATION_MODES)
-        _require_choice("stop", stop, STOP_RULES)
-        _require_choice("require_isolation", require_isolation, (None, "strong"))
+        require_choice("compare", compare, tuple(COMPARE_MODES))
+        require_choice("isolation", isolation, ISOLATION_MODES)
+        require_choice("stop", stop, STOP_RULES)
+        require_choice("require_isolation", require_isolation, (None, "strong"))
         self.limits = Limits() if limits is None else limits
         self.compare, self.isolation, self.stop = compare, isolation, stop
         self.require_isolation = require_isolation
@@ -88,7 +91,7 @@ class TestPool:
         self.progress, self.watch = progress, watch
         self.statistics = Statistics()
         self.cache = as_cache(cache)
-        self._rules = rules_key(self.limits, compare, stop, isolation)
+        self.rules = Rules(self.limits, compare, stop, isolation, overrule)
         self._wanted = workers
         self._workers: list[Any] = []  # Link, or what does the same
         self._waiting: deque[Run] = deque()
@@ -246,7 +249,8 @@ class TestPool:
         validate_job(job, where)
         self._require_open()
         tests = plain_tests(job.tests)
-        key = None if self.cache is None else verdict_key(self._rules, job, tests)
+        limits, compare, rules = self.rules.of(job)
+        key = None if self.cache is None else verdict_key(rules, job, tests)
         ticket = Ticket(self, job)
         self.statistics.jobs += 1
         verdict = None if key is None or self.cache is None else self.cache.get(key) or alike.get(key)
@@ -258,7 +262,8 @@ class TestPool:
         if run is not None:
             run.tickets.append(ticket)
         else:
-            run = Run(job, packed(job, tests, self.isolation, self.stop), key, [ticket])
+            message = packed(job, tests, self.isolation, self.stop, limits, compare)
+            run = Run(job, message, limits, key, [ticket])
             self._waiting.append(run)
             if key is not None:
                 self._shared[key] = run
@@ -391,8 +396,3 @@ class TestPool:
     def _keep_alike(self, alike: dict[str, Verdict], key: str, ticket: Ticket) -> None:
         if ticket.verdict is not None and not may_be_kept(ticket.verdict, self.stop):
             alike[key] = ticket.verdict
-
-
-def _require_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
-    if value not in choices:
-        raise UserError(f"{name} is {value!r}, but it must be one of {', '.join(map(str, choices))}.")

@@ -138,6 +138,7 @@ class RayTestPool(TestPool):
                 "limits": self.limits,
                 "compare": self.compare,
                 "isolation": self.isolation,
+                "overrule": self.rules.overrule,
                 "stop": self.stop,
                 "require_isolation": self.require_isolation,
             }

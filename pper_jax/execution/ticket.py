@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Protocol
 
 from pper_jax.errors import RunFailure
 from pper_jax.execution import wire
+from pper_jax.execution.limits import Limits
 from pper_jax.execution.verdict import Job, Verdict, count_tests
 
 
@@ -70,14 +71,15 @@ class Run:
 
     job: Job
     message: bytes  # as it goes to a worker
+    limits: Limits  # that hold for it
     key: str | None = None  # None: it is shared with nobody
     tickets: list[Ticket] = field(default_factory=list)
     deaths: int = 0  # of workers that had it in hand
     put_off: bool = False  # until no other is under way: the machine was too busy for it
 
 
-def packed(job: Job, tests: object, isolation: str, stop: str) -> bytes:
-    """The message that hands a job to a worker."""
+def packed(job: Job, tests: object, isolation: str, stop: str, limits: Limits, compare: str) -> bytes:
+    """The message that hands a job to a worker, with the limits and the comparison that hold for it."""
     return wire.pack(
         {
             "program": job.program,
@@ -86,6 +88,8 @@ def packed(job: Job, tests: object, isolation: str, stop: str) -> bytes:
             "count": count_tests(job.tests),
             "isolation": isolation,
             "stop": stop,
+            "limits": asdict(limits),
+            "compare": compare,
         }
     )
 

@@ -123,7 +123,7 @@ class Trial:
         """Run a test; return its outcome and its CPU seconds."""
         test = self.tests[place]
         if isinstance(test, AnswerTest):
-            return test.judge(self.program), 0.0
+            return test.judge(self.program, self.worker.compare), 0.0
         if isinstance(test, StdioTest):
             return self._run_script(test)
         if self.broken is not None:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pper_jax.errors import UserError
+from pper_jax.errors import UserError, shown
+from pper_jax.execution.compare import ANSWER_RULES, COMPARE_MODES
 
 STATUSES = frozenset(
     {"pass", "fail", "error", "timeout", "memory", "output_limit", "crash", "not_run", "infrastructure"}
@@ -20,6 +21,7 @@ KINDS: dict[str, tuple[str | None, tuple[str, ...]]] = {
     "stdio": ("cases", ("cases",)),
     "answer": (None, ("expected",)),
 }
+OWN_LIMITS = ("seconds", "memory_mb")  # that a job may have
 CASE_KEYS = {"call": ("args", "expected"), "stdio": ("stdin", "stdout")}
 
 
@@ -30,11 +32,15 @@ class Job:
     program: the whole source text (for ``answer`` tests: the answer's text).
     tests: a task's ``tests`` object: ``{"kind": "call" | "asserts" | "check" | "stdio" | "answer", ...}``.
     entry_point: the function under test, ``"f"`` or ``"Solution().f"``; ``check`` needs it, ``asserts`` may name it.
+    compare: how outputs, values or answers compare, where the job has a rule of its own (see ``compare``).
+    limits: of the job's own, in the place of the pool's: ``seconds`` of CPU time a test, ``memory_mb`` MiB.
     """
 
     program: str
     tests: Mapping[str, Any]
     entry_point: str | None = None
+    compare: str | None = None
+    limits: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -118,6 +124,12 @@ def validate_job(job: Job, where: str) -> None:
         raise UserError(f"{where}: tests of kind `{kind}` need the key `{missing[0]}`.")
     if kind == "check" and not job.entry_point:
         raise UserError(f"{where}: tests of kind `check` need an entry_point, the function to check.")
+    rules = ANSWER_RULES if kind == "answer" else COMPARE_MODES
+    if job.compare is not None and job.compare not in rules:
+        known = ", ".join(rules)
+        raise UserError(f"{where}: compare is {shown(job.compare)}; for tests of kind `{kind}` use one of {known}.")
+    if job.limits is not None and not set(job.limits) <= set(OWN_LIMITS):
+        raise UserError(f"{where}: limits are {shown(job.limits)}; they may hold {' and '.join(OWN_LIMITS)}.")
     if list_key is not None:
         _validate_cases(kind, job.tests[list_key], where)
 

@@ -39,10 +39,14 @@ class Journal:
     """What the judge writes down for the watchman: the job in hand, and the test whose code runs at the moment."""
 
     def __init__(self, limits: Limits) -> None:
-        self.cpu_s, self.wall_s = limits.trusted_s + GRACE_S, limits.silence_s + GRACE_S
+        self.obey(limits)
         self.page = mmap.mmap(-1, mmap.PAGESIZE)
         self.file = os.memfd_create("job")
         self.leave()
+
+    def obey(self, limits: Limits) -> None:
+        """Go by these limits from now on."""
+        self.cpu_s, self.wall_s = limits.trusted_s + GRACE_S, limits.silence_s + GRACE_S
 
     def begin(self, job: bytes) -> None:
         """Note a job."""

@@ -7,7 +7,8 @@ another, which judges the program again, but for the test that it ended in. A jo
 
     {"program": source, "tests": object, "entry_point": name or None, "count": how many tests,
      "isolation": "program" (a child of its own, the default) | "batch" (up to 24 programs share one),
-     "stop": "all" (the default) | "first_failure" (tests after one that is not passed are not run)}
+     "stop": "all" (the default) | "first_failure" (tests after one that is not passed are not run),
+     "limits": those that hold for it, "compare": the rule that does (the worker's where they are left out)}
 
 A result is ``{"test": [place, status, seconds, detail]}``; a later one for the same place takes the place of the first.
 """
@@ -107,6 +108,7 @@ class Worker:
 
     def run(self, job: Mapping[str, Any], blames: Sequence[Blame] = ()) -> Iterator[Result]:
         """Yield the result of each test of a job, and of some once more."""
+        self._obey(job)
         try:
             tests = self._plan(job)
         except (SyntaxError, ValueError, RecursionError) as error:
@@ -129,6 +131,19 @@ class Worker:
         finally:
             if not batch or self.session is None or not self.session.idle:
                 self.end_session()
+
+    def _obey(self, job: Mapping[str, Any]) -> None:
+        """Take the limits and the rule that hold for a job; the zygote is another one where its memory differs."""
+        self.compare = job.get("compare", self.compare)
+        limits = Limits(**job["limits"]) if "limits" in job else self.limits
+        if limits == self.limits:
+            return
+        self.end_session()
+        before, self.limits = self.limits, limits
+        self.alarm.obey(limits)
+        self.journal.obey(limits)
+        if limits.memory_mb != before.memory_mb:
+            self.renew_server()
 
     def _run_shared(self, job: Mapping[str, Any], tests: list[Test]) -> list[Result] | None:
         """Return the results of a program in the process of those before it; None where it has to be judged alone.

@@ -1,7 +1,16 @@
 """Every file that is written, and how: JSON lines, outputs, run folders. Standard library only."""
 
 from pper_jax.files.digests import digest, digest_path
-from pper_jax.files.jsonl import append_jsonl, dump_jsonl, finite, parse_jsonl, read_jsonl, read_text
+from pper_jax.files.jsonl import (
+    append_jsonl,
+    dump_jsonl,
+    dump_row,
+    finite,
+    parse_jsonl,
+    read_jsonl,
+    read_lines,
+    read_text,
+)
 from pper_jax.files.locks import lock_folder
 from pper_jax.files.model_folder import check_model_folder, fresh_folder, notices
 from pper_jax.files.outputs import check_output, is_stream, target_of, write_atomic, write_json, write_together
@@ -17,6 +26,7 @@ __all__ = [
     "digest",
     "digest_path",
     "dump_jsonl",
+    "dump_row",
     "empty_marked_folder",
     "finish_together",
     "finite",
@@ -31,6 +41,7 @@ __all__ = [
     "parse_jsonl",
     "partial_of",
     "read_jsonl",
+    "read_lines",
     "read_text",
     "target_of",
     "write_atomic",

@@ -7,7 +7,7 @@ import json
 import math
 import os
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +34,18 @@ def read_text(path: str | Path, *, torn_ok: bool = False) -> str:
         raise UserError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
 
 
-def parse_jsonl(path: str | Path, *, torn_ok: bool = False) -> Iterator[tuple[int, Any]]:
+def parse_jsonl(
+    path: str | Path, *, torn_ok: bool = False, told: Callable[[int], None] | None = None
+) -> Iterator[tuple[int, Any]]:
     """Yield ``(line number, value)`` of a JSON-lines file, plain or gzipped, empty lines left out.
 
-    ``torn_ok`` drops a last line without its newline: what a killed writer leaves.
+    The file is read line by line and never held whole. ``torn_ok`` drops a last line without its newline: what a killed
+    writer leaves. ``told`` hears how many bytes of the file were read since it was last called.
 
     Raises:
         UserError: the file cannot be read, or a line is not JSON.
     """
-    for number, line in enumerate(read_text(path, torn_ok=torn_ok).split("\n"), start=1):
+    for number, line in enumerate(read_lines(path, torn_ok=torn_ok, told=told), start=1):
         if not line.strip():
             continue
         try:
@@ -53,6 +56,29 @@ def parse_jsonl(path: str | Path, *, torn_ok: bool = False) -> Iterator[tuple[in
             raise UserError(f"{path}, line {number} cannot be read: {error}") from None
 
 
+def read_lines(path: str | Path, *, torn_ok: bool = False, told: Callable[[int], None] | None = None) -> Iterator[str]:
+    """Yield the lines of a UTF-8 file, plain or gzipped, without their newlines; see :func:`parse_jsonl`.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            before = 0
+            stream: Iterable[bytes] = gzip.GzipFile(fileobj=file) if file.peek(2).startswith(GZIP) else file
+            for number, line in enumerate(stream):
+                if torn_ok and not line.endswith(b"\n"):
+                    return
+                yield line.decode("utf-8-sig" if number == 0 else "utf-8").rstrip("\n")
+                if told is not None:
+                    told(file.tell() - before)
+                    before = file.tell()
+    except UnicodeDecodeError:
+        raise UserError(f"cannot read {path}: it is not UTF-8 text") from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+
+
 def read_jsonl(path: str | Path, *, torn_ok: bool = False) -> list[Any]:
     """The values of a JSON-lines file; see :func:`parse_jsonl`."""
     return [row for _, row in parse_jsonl(path, torn_ok=torn_ok)]
@@ -60,11 +86,13 @@ def read_jsonl(path: str | Path, *, torn_ok: bool = False) -> list[Any]:
 
 def dump_jsonl(rows: Iterable[Any]) -> str:
     """Rows as JSON lines; a row that UTF-8 cannot hold (half a surrogate pair) is escaped."""
-    lines = []
-    for row in rows:
-        line = json.dumps(row, ensure_ascii=False)
-        lines.append((line if _is_utf8(line) else json.dumps(row)) + "\n")
-    return "".join(lines)
+    return "".join(map(dump_row, rows))
+
+
+def dump_row(row: Any) -> str:
+    """One row as a JSON line; see :func:`dump_jsonl`."""
+    line = json.dumps(row, ensure_ascii=False)
+    return (line if _is_utf8(line) else json.dumps(row)) + "\n"
 
 
 def _is_utf8(text: str) -> bool:

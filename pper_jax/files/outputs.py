@@ -8,7 +8,7 @@ import os
 import secrets
 import stat
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,26 +26,32 @@ def write_bytes(fd: int, data: bytes) -> None:
         left = left[os.write(fd, left) :]
 
 
-def write_atomic(path: str | Path, data: str | bytes) -> None:
+Content = str | bytes | Iterable[bytes]
+
+
+def write_atomic(path: str | Path, data: Content) -> None:
     """Write ``data`` so that a reader, or a run that resumes, sees all of it or what stood there before.
 
-    A link stays and its target is replaced, with the permissions that it had; a device, pipe or standard stream is
-    written straight. Raises OSError, which names ``path``; nothing is left behind then.
+    Parts of an iterable are written as they come and never held together. A link stays and its target is replaced, with
+    the permissions that it had; a device, pipe or standard stream is written straight. Raises OSError, which names
+    ``path``; nothing is left behind then.
     """
     write_together({Path(path): data})
 
 
-def write_together(contents: Mapping[Path, str | bytes]) -> None:
+def write_together(contents: Mapping[Path, Content]) -> None:
     """:func:`write_atomic` of several files: none takes its place before all of them are on the disk."""
     staged: list[tuple[str, Path]] = []
     path = Path()
     try:
         for path, data in contents.items():
-            raw = data.encode() if isinstance(data, str) else data
+            if isinstance(data, str):
+                data = data.encode()
+            parts = [data] if isinstance(data, bytes) else data
             if is_stream(path):
-                _write_straight(path, raw)
+                _write_straight(path, parts)
             else:
-                _stage(path, raw, staged)
+                _stage(path, parts, staged)
         while staged:
             os.replace(*staged[0])
             staged.pop(0)
@@ -162,19 +168,20 @@ def _descriptor(path: Path) -> int | None:
     return int(path.name) if str(path.parent) == f"/proc/{os.getpid()}/fd" and path.name.isdigit() else None
 
 
-def _write_straight(path: Path, data: bytes) -> None:
+def _write_straight(path: Path, parts: Iterable[bytes]) -> None:
     number = _descriptor(_end_of(path))
     if number in (1, 2):
         (sys.stdout if number == 1 else sys.stderr).flush()
     fd = os.open(path, os.O_WRONLY) if number is None else os.dup(number)
     try:
-        write_bytes(fd, data)
+        for part in parts:
+            write_bytes(fd, part)
     finally:
         os.close(fd)
 
 
-def _stage(path: Path, data: bytes, staged: list[tuple[str, Path]]) -> None:
-    """Write ``data`` to a file beside the target, under a name that nobody guesses, and note both in ``staged``."""
+def _stage(path: Path, parts: Iterable[bytes], staged: list[tuple[str, Path]]) -> None:
+    """Write ``parts`` to a file beside the target, under a name that nobody guesses, and note both in ``staged``."""
     target = target_of(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = str(target.parent / f".pper-{secrets.token_hex(12)}")
@@ -186,7 +193,8 @@ def _stage(path: Path, data: bytes, staged: list[tuple[str, Path]]) -> None:
             with contextlib.suppress(PermissionError):
                 os.fchown(fd, old.st_uid, old.st_gid)
             os.fchmod(fd, stat.S_IMODE(old.st_mode))
-        write_bytes(fd, data)
+        for part in parts:
+            write_bytes(fd, part)
         os.fsync(fd)
     finally:
         os.close(fd)

@@ -10,8 +10,9 @@ from typing import Literal
 
 from pper_jax.decode import BeamConfig
 from pper_jax.errors import UserError
-from pper_jax.execution import Limits, TestPool, pool_class
+from pper_jax.execution import TestPool, pool_class
 from pper_jax.execution.limits import DAY_S, MEBIBYTE
+from pper_jax.execution.rules import asked_of_pool
 from pper_jax.loop.processes import DistributedSection
 from pper_jax.models.config import Compute
 from pper_jax.models.lora import LoraConfig
@@ -29,7 +30,8 @@ MOST_PROGRAMS, MOST_TOKENS, MOST_ROWS, MOST_WORKERS = 10_000, 1 << 20, 1 << 16, 
 
 @dataclass(frozen=True)
 class TaskSetConfig:
-    """Which tasks: ``source``: ``micro_python`` or a tasks file; ``split`` filters; ``count`` 0: all of a file.
+    """Which tasks: ``source``: a tasks file, ``NAME:SRC`` of a published set (``apps:APPS/train``), or ``micro_python``
+    or ``puzzles``; ``split`` filters; ``count`` 0: all of a file.
 
     ``seed`` chooses among a file's tasks, or those generated; None takes the run's seed.
     """
@@ -47,10 +49,14 @@ class TaskSetConfig:
 
 @dataclass(frozen=True)
 class TasksConfig:
-    """Tasks the loop samples, and held-out sets by name that are only ever evaluated."""
+    """Tasks the loop samples, and held-out sets by name that are only ever evaluated.
+
+    A held-out task that is among the others too, by words, tests or code, is refused, unless ``allow_contamination``.
+    """
 
     train: TaskSetConfig = field(default_factory=TaskSetConfig)
     eval: dict[str, TaskSetConfig] = field(default_factory=dict)
+    allow_contamination: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,15 +98,17 @@ class EvalSection:
 class ExecutionSection:
     """Test pool (phase T). Times in seconds of CPU a test (``trusted_s``: for checking its answer), memory in MiB.
 
+    ``timeout_s``, ``memory_mb`` and ``compare`` hold for every task where they are given; where they are not, what a
+    task has of its own does, else 4 s, 1024 MiB and ``strict``.
     ``isolation: batch`` lets programs share a process that cannot disturb each other: faster for calls.
     ``require_isolation: strong`` refuses a machine that lacks too many layers of isolation. ``backend: ray`` spreads
     the workers over a Ray cluster.
     """
 
     workers: int = 2
-    timeout_s: float = 4.0
-    memory_mb: int = 1024
-    compare: Literal["strict", "tokens", "official"] = "strict"
+    timeout_s: float | None = None
+    memory_mb: int | None = None
+    compare: Literal["strict", "tokens", "official"] | None = None
     isolation: Literal["program", "batch"] = "program"
     require_isolation: Literal["strong"] | None = None
     backend: Literal["local", "ray"] = "local"
@@ -109,22 +117,24 @@ class ExecutionSection:
 
     def __post_init__(self) -> None:
         check_number("workers", self.workers, least=1, most=MOST_WORKERS, whole=True)
-        check_number("memory_mb", self.memory_mb, least=64, most=1 << 30, whole=True)
+        if self.memory_mb is not None:
+            check_number("memory_mb", self.memory_mb, least=64, most=1 << 30, whole=True)
+        if self.timeout_s is not None:
+            check_number("timeout_s", self.timeout_s, above=0, most=DAY_S)
         check_number("output_mb", self.output_mb, least=1, most=2048, whole=True)
-        for name in ("timeout_s", "trusted_s"):
-            check_number(name, getattr(self, name), above=0, most=DAY_S)
+        check_number("trusted_s", self.trusted_s, above=0, most=DAY_S)
 
     def pool(self) -> TestPool:
         """The pool, not open yet."""
         return pool_class(self.backend)(
             workers=self.workers,
-            limits=Limits(
-                timeout_s=self.timeout_s,
-                memory_mb=self.memory_mb,
+            **asked_of_pool(
+                self.compare,
+                self.timeout_s,
+                self.memory_mb,
                 trusted_s=self.trusted_s,
                 output_bytes=self.output_mb * MEBIBYTE,
             ),
-            compare=self.compare,
             isolation=self.isolation,
             require_isolation=self.require_isolation,
             watch=check_interrupted,

@@ -20,6 +20,7 @@ from pper_jax.loop.asking import Asking
 from pper_jax.loop.config import RunConfig, TaskSetConfig
 from pper_jax.loop.distributed import Team
 from pper_jax.loop.keys import stream
+from pper_jax.loop.leaks import refuse_leaks
 from pper_jax.loop.sources import FileSource, ModelSource, Source
 from pper_jax.loop.state import LoopState, init_loop_state
 from pper_jax.models import CausalLM, load_model, on_mesh, read_ends, resolve_model, rules_of
@@ -118,7 +119,7 @@ def build(
     """
     tasks = task_set(config.tasks.train, config.seed, "tasks.train")
     held_out = {name: task_set(spec, config.seed, f"tasks.eval.{name}") for name, spec in config.tasks.eval.items()}
-    refuse_leaks(tasks, held_out)
+    refuse_leaks(tasks, held_out, allowed=config.tasks.allow_contamination)
     sets = {"train": tasks, **{f"eval.{name}": chosen for name, chosen in held_out.items()}}
     mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tp)
     check_batch(config.train.batch_size, config.train.accumulate, mesh, "train.batch_size")
@@ -211,23 +212,6 @@ def task_set(spec: TaskSetConfig, run_seed: int, where: str) -> list[Task]:
     if not tasks:
         raise UserError(f"{where} selects no task from {spec.source} (split {spec.split}); check source and split")
     return tasks
-
-
-def refuse_leaks(train: Sequence[Task], held_out: Mapping[str, Sequence[Task]]) -> None:
-    """Raise UserError where a held-out task is learnt from: by its id, its prompt or its tests."""
-    marks: tuple[tuple[str, Callable[[Task], Any]], ...] = (
-        ("task_id", lambda task: task.task_id),
-        ("prompt", lambda task: " ".join(task.prompt.split())),
-    )
-    for what, mark in marks:
-        known = {mark(task) for task in train}
-        for name, tasks in held_out.items():
-            shared = [task.task_id for task in tasks if mark(task) in known]
-            if shared:
-                raise UserError(
-                    f"{len(shared)} tasks of tasks.eval.{name}, such as {shared[0][:100]}, are in tasks.train too "
-                    f"(the same {what}); choose other tasks for one of the two"
-                )
 
 
 def compute_dtype(name: str) -> str:

@@ -38,7 +38,7 @@ from pper_jax.programs import count_statuses, run_tests, sample_tasks
 from pper_jax.programs.language_model import LanguageModel, laid_out
 from pper_jax.report import write_report
 from pper_jax.sharding import unfollowed
-from pper_jax.tasks import Sample, Task
+from pper_jax.tasks import Sample, Task, evaluation_task
 from pper_jax.terminal import Interrupted, Progress, say
 
 LOOK_EVERY = 5  # training steps between two looks at the device
@@ -299,7 +299,7 @@ def evaluate(parts: Parts, state: LoopState, pool: TestPool, journal: Journal, i
                     sample_tasks, model, config=method, batch_size=config.beam.batch_size, label=f"{label} sample"
                 )
                 samples = programs_of(parts.team, tasks, journal.samples(file), write_own)
-                rows = _tested(parts, pool, tasks, samples, path, f"{label} test")
+                rows = _tested(parts, pool, [*map(evaluation_task, tasks)], samples, path, f"{label} test")
             found = evaluation.pass_rates(rows)
             rates += found[np.isfinite(found)].tolist()
             figures = evaluation.summarise(found, seed=config.seed)

@@ -14,7 +14,7 @@ from pper_jax.execution import TestPool
 from pper_jax.files import check_output, finish_together, open_partial
 from pper_jax.programs.figures import figures
 from pper_jax.programs.testing import judge_samples, stored_verdicts, verdicts_asked
-from pper_jax.tasks import Sample, Task
+from pper_jax.tasks import Sample, Task, evaluation_task
 from pper_jax.terminal import at_sudden_end
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def evaluate(
             samples = write_samples(written, model, tasks, config, batch_size=batch_size, key=key, label="sample")
             pool.expect(len(samples))
             with pool:
-                rows = judge_samples(judged, pool, tasks, samples, label="test")
+                rows = judge_samples(judged, pool, [*map(evaluation_task, tasks)], samples, label="test")
             finish_together([(written, [sample.to_json() for sample in samples]), (judged, rows)])
     return figures(tasks, rows, ks, method, seed)
 

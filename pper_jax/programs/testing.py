@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pper_jax.errors import UserError
-from pper_jax.execution import Job, TestPool
+from pper_jax.execution import TestPool
 from pper_jax.files import (
     Partial,
     check_output,
@@ -22,6 +22,7 @@ from pper_jax.files import (
 )
 from pper_jax.programs.figures import summarise_verdicts
 from pper_jax.tasks import Sample, Task, read_samples, verdict_row
+from pper_jax.tasks.check import job_of
 from pper_jax.terminal import Progress
 
 VERDICT_KEYS = ("task_id", "status", "passed", "total", "pass_rate", "tests")
@@ -35,6 +36,7 @@ def verdicts_asked(pool: TestPool, tasks: Sequence[Task], samples: Sequence[Samp
         "samples": None if samples is None else digest([sample.to_json() for sample in samples]),
         "limits": dataclasses.asdict(limits) if limits is not None else None,
         **{name: getattr(pool, name, None) for name in ("compare", "isolation", "stop")},
+        "overrule": list(pool.rules.overrule) if hasattr(pool, "rules") else [],
     }
 
 
@@ -93,11 +95,7 @@ def judge_samples(
     by_id = {task.task_id: task for task in tasks}
     done = {**(known or {}), **_judged(partial.units, samples)}
     todo = [i for i in range(len(samples)) if i not in done]
-    jobs = [
-        Job(program=samples[i].program(by_id[samples[i].task_id]), tests=task.tests, entry_point=task.entry_point)
-        for i in todo
-        for task in (by_id[samples[i].task_id],)
-    ]
+    jobs = [job_of(task, samples[i].program(task)) for i in todo for task in (by_id[samples[i].task_id],)]
     with Progress(label, len(samples), done=len(done), unit="programs") as progress:
         for index, verdict in pool.as_completed(jobs):
             sample = todo[index]

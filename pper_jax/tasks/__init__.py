@@ -2,17 +2,28 @@
 
 from pper_jax.tasks.samples import Sample, read_samples, verdict_row
 from pper_jax.tasks.sources import load_tasks, open_tasks
-from pper_jax.tasks.task import TEST_KINDS, Task, program_text, read_tasks, trim_at_stop, write_tasks
+from pper_jax.tasks.task import (
+    TEST_KINDS,
+    Task,
+    evaluation_task,
+    program_text,
+    read_tasks,
+    runnable,
+    trim_at_stop,
+    write_tasks,
+)
 
 __all__ = [
     "TEST_KINDS",
     "Sample",
     "Task",
+    "evaluation_task",
     "load_tasks",
     "open_tasks",
     "program_text",
     "read_samples",
     "read_tasks",
+    "runnable",
     "trim_at_stop",
     "verdict_row",
     "write_tasks",

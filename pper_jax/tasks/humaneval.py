@@ -2,37 +2,24 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from pper_jax.errors import UserError
-from pper_jax.files import parse_jsonl
+from pper_jax.tasks.left_out import LeftOut
+from pper_jax.tasks.rows import Row, require
 from pper_jax.tasks.task import Task
 
-FIELDS = ("task_id", "prompt", "canonical_solution", "test", "entry_point")
+FORMS = (dict.fromkeys(("task_id", "prompt", "canonical_solution", "test", "entry_point"), str),)
 STOPS = ("\nclass", "\ndef", "\n#", "\nif", "\nprint", "\nassert")  # the paper's and "assert": the body is over
 
 
-def load_humaneval(path: str | Path) -> list[Task]:
-    """Tasks of ``HumanEval.jsonl``, plain or gzipped.
-
-    Raises:
-        UserError: the file cannot be read or a line is no HumanEval problem.
-    """
-    tasks = []
-    for number, row in parse_jsonl(path):
-        for name in FIELDS:
-            if not isinstance(row, dict) or not isinstance(row.get(name), str):
-                raise UserError(f"{path}, line {number} is no HumanEval problem: it has no text {name}")
-        tasks.append(
-            Task(
-                task_id=row["task_id"],
-                prompt=row["prompt"],
-                tests={"kind": "check", "code": row["test"]},
-                entry_point=row["entry_point"],
-                stop=STOPS,
-                reference=row["canonical_solution"],
-                source="humaneval",
-                split="test",
-            )
-        )
-    return tasks
+def problem(row: Row) -> Task | LeftOut:
+    """The task of a row of ``HumanEval.jsonl``; a program is the prompt and the completion."""
+    fields = require(row, FORMS, "HumanEval problem")
+    return Task(
+        task_id=fields["task_id"],
+        prompt=fields["prompt"],
+        tests={"kind": "check", "code": fields["test"]},
+        entry_point=fields["entry_point"],
+        stop=STOPS,
+        reference=fields["canonical_solution"],
+        source="humaneval",
+        split="test",
+    )

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import ast
 import builtins
-import json
 import warnings
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pper_jax.errors import UserError
-from pper_jax.files import parse_jsonl, read_text
+from pper_jax.tasks.left_out import LeftOut
+from pper_jax.tasks.rows import Row, require
 from pper_jax.tasks.task import Task
 
 # field -> its type, in the full and in the sanitized file
@@ -24,75 +22,47 @@ FULL = {
     "challenge_test_list": list,
 }
 SANITIZED = {"task_id": int, "prompt": str, "code": str, "test_list": list, "test_imports": list}
-_KINDS = {int: "a whole number", str: "text", list: "a list of texts"}
+FORMS = (FULL, SANITIZED)
 # The completion is a whole program: classes and helper functions belong to it, tests and scripts do not.
 STOPS = ("\nassert", '\n"""', "\nprint", "\nif __name__", "\n```")
 
 
-def load_mbpp(path: str | Path, *, challenge: bool = False) -> list[Task]:
-    """Tasks of either file of MBPP; a problem has the same task_id in both.
-
-    Args:
-        path: ``mbpp.jsonl`` or ``sanitized-mbpp.json``, plain or gzipped.
-        challenge: add the asserts of ``challenge_test_list`` (never shown in the prompt) to the tests.
-
-    Raises:
-        UserError: the file cannot be read, a row is no MBPP problem, or ``challenge`` is asked of the sanitized file.
-    """
-    tasks = []
-    for where, row in _rows(path):
-        sanitized = isinstance(row, dict) and "prompt" in row
-        _check(row, SANITIZED if sanitized else FULL, where)
-        if not sanitized:
-            tasks.append(
-                _task(row, row["text"], row["test_setup_code"], row["challenge_test_list"] * challenge, "mbpp")
-            )
-        elif challenge:
-            raise UserError(f"{path} is the sanitized file, which has no challenge tests; give mbpp.jsonl")
-        else:
-            tasks.append(_task(row, row["prompt"], "\n".join(row["test_imports"]), [], "mbpp_sanitized"))
-    return tasks
+def problem(row: Row) -> Task | LeftOut:
+    """The task of a row of either file; a problem has the same task_id in both."""
+    fields = require(row, FORMS, "MBPP problem")
+    if "text" in fields:
+        return _task(fields, fields["text"], fields["test_setup_code"], "mbpp")
+    return _task(fields, fields["prompt"], "\n".join(fields["test_imports"]), "mbpp_sanitized")
 
 
-def _rows(path: str | Path) -> Iterator[tuple[str, Any]]:
-    """The rows, each with the words that say where it is."""
-    if not read_text(path).lstrip().startswith("["):
-        yield from ((f"{path}, line {number}", row) for number, row in parse_jsonl(path))
-        return
-    try:
-        rows = json.loads(read_text(path))
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not JSON: {error}") from None
-    yield from ((f"{path}, problem {number}", row) for number, row in enumerate(rows, start=1))
+def challenge_problem(row: Row) -> Task | LeftOut:
+    """The task of a row of ``mbpp.jsonl`` with its challenge asserts among the tests; the prompt does not show them."""
+    fields = require(row, (FULL,), "MBPP problem with challenge tests (the sanitized file has none)")
+    return _task(fields, fields["text"], fields["test_setup_code"], "mbpp", fields["challenge_test_list"])
 
 
-def _check(row: Any, fields: dict[str, type], where: str) -> None:
-    for name, kind in fields.items():
-        value = row.get(name) if isinstance(row, dict) else None
-        texts = value if isinstance(value, list) else []
-        if not isinstance(value, kind) or not all(isinstance(text, str) for text in texts):
-            raise UserError(f"{where} is no MBPP problem: {name} is missing or is not {_KINDS[kind]}")
+def _task(row: Mapping[str, Any], text: str, setup: str, source: str, challenge: Sequence[str] = ()) -> Task | LeftOut:
+    task_id = f"mbpp/{row['task_id']}"
     if not row["test_list"]:
-        raise UserError(f"{where} has no tests")
-
-
-def _task(row: dict[str, Any], text: str, setup: str, challenge: list[str], source: str) -> Task:
-    code = _unix(row["code"])
-    asserts = [_unix(line).strip() for line in row["test_list"]]
+        return LeftOut(task_id, "it has no tests")
+    code = unix(row["code"])
+    asserts = [unix(line).strip() for line in row["test_list"]]
     return Task(
-        task_id=f"mbpp/{row['task_id']}",
-        prompt=docstring("\n".join([_unix(text).strip(), *asserts])),
-        tests={"kind": "asserts", "setup": _unix(setup), "asserts": asserts + [_unix(c).strip() for c in challenge]},
+        task_id=task_id,
+        prompt=docstring("\n".join([unix(text).strip(), *asserts])),
+        tests={"kind": "asserts", "setup": unix(setup), "asserts": asserts + [unix(c).strip() for c in challenge]},
         entry_point=tested_function(asserts[0], code),
         stop=STOPS,
         reference=code,
         source=source,
         split=split_of(row["task_id"]),
+        statement=unix(text).strip(),
     )
 
 
-def _unix(text: str) -> str:
-    return text.replace("\r\n", "\n").replace("\r", "\n")  # a lone \r ends a line of Python, too
+def unix(text: str) -> str:
+    """``text`` with lines that end as Unix has it; a lone carriage return ends a line of Python, too."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def docstring(text: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from pper_jax.errors import UserError, cut, shown
 from pper_jax.files import parse_jsonl
-from pper_jax.tasks.task import Task, program_text
+from pper_jax.tasks.task import Task, program_text, runnable
 
 COUNT_BELOW = 2**31
 
@@ -59,7 +59,7 @@ class Sample:
 
     def program(self, task: Task) -> str:
         """The whole program to run."""
-        return self.solution if self.solution is not None else program_text(task, self.completion or "")
+        return runnable(task, self.solution) if self.solution is not None else program_text(task, self.completion or "")
 
     def to_json(self) -> dict[str, Any]:
         """The sample as a row of a samples file; absent fields are left out."""

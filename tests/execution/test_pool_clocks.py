@@ -145,11 +145,12 @@ def test_a_program_that_the_machine_was_too_busy_for_waits_and_is_tried_once_mor
     busy = Verdict((TestResult("infrastructure", 9.0, "the machine was too busy to run it for 90 s"),))
     with TestPool(workers=1, cache=False) as pool:
         ticket = Ticket(pool, job)
-        run = Run(job, packed(job, plain_tests(job.tests), "program", "all"), None, [ticket])
+        message = packed(job, plain_tests(job.tests), "program", "all", pool.limits, pool.compare)
+        run = Run(job, message, pool.limits, None, [ticket])
         pool._finish(run, busy)
         assert not ticket.done
         assert ticket.result().status == "pass"  # there is room now
-        again = Run(job, b"", None, [Ticket(pool, job)], put_off=True)
+        again = Run(job, b"", pool.limits, None, [Ticket(pool, job)], put_off=True)
         waiting = again.tickets[0]
         pool._finish(again, busy)
         assert waiting.result().status == "infrastructure"

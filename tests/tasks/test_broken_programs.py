@@ -5,8 +5,9 @@ import pytest
 
 from pper_jax.execution import Job, Limits, TestPool
 from pper_jax.tasks import Task, load_tasks
-from pper_jax.tasks.convert import break_reference, check_references
-from pper_jax.tasks.humaneval import load_humaneval
+from pper_jax.tasks.broken import break_reference
+from pper_jax.tasks.check import check_references
+from pper_jax.tasks.sources import read_set
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = Path(os.environ.get("PPER_SHARED_DATA") or ROOT / ".." / "shared" / "data")
@@ -79,7 +80,7 @@ def test_progress_of_a_check_counts_to_the_end(pool):
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the shared task sets are not here")
 def test_of_164_broken_humaneval_programs_none_passes(pool):
-    tasks = load_humaneval(SHARED / "humaneval" / "HumanEval.jsonl.gz")
+    tasks = read_set("humaneval", SHARED / "humaneval" / "HumanEval.jsonl.gz")
     assert len(tasks) == 164
     assert passed_tests(pool, tasks, "value") == {}
     assert passed_tests(pool, tasks[::8], "raise") == {}

@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from pper_jax.errors import UserError
 from pper_jax.execution import Limits, TestPool, TestResult, Verdict
 from pper_jax.tasks import load_tasks, program_text, read_tasks, trim_at_stop
-from pper_jax.tasks.convert import CONVERTERS, check_references, convert, list_sets
-from pper_jax.tasks.humaneval import load_humaneval
-from pper_jax.tasks.mbpp import docstring, load_mbpp, split_of
+from pper_jax.tasks.check import check_references
+from pper_jax.tasks.convert import convert, list_sets
+from pper_jax.tasks.mbpp import docstring, split_of
 from pper_jax.tasks.mbpp import tested_function as function_of_assert
+from pper_jax.tasks.registry import SETS
+from pper_jax.tasks.sources import read_set
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = Path(os.environ.get("PPER_SHARED_DATA") or ROOT / ".." / "shared" / "data")
@@ -69,7 +71,7 @@ def lines(path, *rows):
 def test_humaneval_keeps_what_every_field_means(tmp_path):
     path = tmp_path / "HumanEval.jsonl.gz"
     path.write_bytes(gzip.compress((json.dumps(HUMANEVAL) + "\n").encode()))
-    (task,) = load_humaneval(path)
+    (task,) = read_set("humaneval", path)
     assert (task.task_id, task.prompt, task.reference, task.entry_point) == (
         "HumanEval/900",
         HUMANEVAL["prompt"],
@@ -84,12 +86,12 @@ def test_humaneval_keeps_what_every_field_means(tmp_path):
 @pytest.mark.parametrize("name", ["task_id", "prompt", "canonical_solution", "test", "entry_point"])
 def test_a_file_of_another_format_is_no_humaneval(tmp_path, name):
     bad = {key: value for key, value in HUMANEVAL.items() if key != name}
-    with pytest.raises(UserError, match=f"line 2 is no HumanEval problem: it has no text {name}"):
-        load_humaneval(lines(tmp_path / "x.jsonl", HUMANEVAL, bad))
+    with pytest.raises(UserError, match=f"line 2 is no HumanEval problem: {name} is missing or is not text"):
+        read_set("humaneval", lines(tmp_path / "x.jsonl", HUMANEVAL, bad))
 
 
 def test_mbpp_rows_become_programs_with_unix_lines(tmp_path):
-    first, second = load_mbpp(lines(tmp_path / "mbpp.jsonl", FULL, WITH_SETUP))
+    first, second = read_set("mbpp", lines(tmp_path / "mbpp.jsonl", FULL, WITH_SETUP))
     assert (first.task_id, first.entry_point, first.split, first.source) == ("mbpp/11", "cut", "test", "mbpp")
     assert first.reference == "import re\ndef cut(s): \n\treturn re.split(r'[\\n\"]+', s)\n"
     asserts = ["assert cut('a\\nb') == ['a', 'b']", "assert cut('a\"b') == ['a', 'b']"]
@@ -104,17 +106,17 @@ def test_mbpp_rows_become_programs_with_unix_lines(tmp_path):
 
 def test_challenge_asserts_are_tests_that_the_prompt_does_not_show(tmp_path):
     path = lines(tmp_path / "mbpp.jsonl", FULL)
-    (plain,), (hard,) = load_mbpp(path), load_mbpp(path, challenge=True)
+    (plain,), (hard,) = read_set("mbpp", path), read_set("mbpp_challenge", path)
     assert hard.tests["asserts"] == [*plain.tests["asserts"], "assert cut('') == ['']"]
     assert hard.prompt == plain.prompt
     (tmp_path / "s.json").write_text(json.dumps([SANITIZED]))
-    with pytest.raises(UserError, match="sanitized file, which has no challenge tests"):
-        load_mbpp(tmp_path / "s.json", challenge=True)
+    with pytest.raises(UserError, match="sanitized file has none"):
+        read_set("mbpp_challenge", tmp_path / "s.json")
 
 
 def test_sanitized_mbpp_imports_before_its_tests(tmp_path):
     (tmp_path / "sanitized-mbpp.json").write_text(json.dumps([SANITIZED], indent=2))
-    (task,) = load_mbpp(tmp_path / "sanitized-mbpp.json")
+    (task,) = read_set("mbpp", tmp_path / "sanitized-mbpp.json")
     assert task.tests["setup"] == "import math\nimport sys"
     assert (task.task_id, task.entry_point, task.split) == ("mbpp/520", "root", "validation")
     assert task.source == "mbpp_sanitized"
@@ -167,48 +169,47 @@ def test_the_tested_function_is_found_in_the_assert(test, code, name):
         ({"code": None}, "code is missing or is not text"),
         ({"test_list": "assert"}, "test_list is missing or is not a list of texts"),
         ({"test_list": [1]}, "test_list is missing or is not a list of texts"),
-        ({"test_list": []}, "has no tests"),
         ({"challenge_test_list": None}, "challenge_test_list is missing"),
     ],
 )
 def test_a_row_of_another_format_is_no_mbpp_problem(tmp_path, changes, sentence):
     with pytest.raises(UserError, match=f"line 2 .*{sentence}"):
-        load_mbpp(lines(tmp_path / "mbpp.jsonl", FULL, {**FULL, **changes}))
+        read_set("mbpp", lines(tmp_path / "mbpp.jsonl", FULL, {**FULL, **changes}))
     sanitized = [SANITIZED, {key: value for key, value in SANITIZED.items() if key != "test_imports"}]
     (tmp_path / "s.json").write_text(json.dumps(sanitized))
     with pytest.raises(UserError, match="problem 2 is no MBPP problem: test_imports is missing"):
-        load_mbpp(tmp_path / "s.json")
+        read_set("mbpp", tmp_path / "s.json")
 
 
 def test_convert_writes_a_tasks_file_and_counts(tmp_path):
     source = lines(tmp_path / "mbpp.jsonl", FULL, WITH_SETUP)
     out = tmp_path / "new" / "tasks.jsonl"
-    assert convert("mbpp", source, out) == 2
-    assert read_tasks(out) == load_mbpp(source)
-    assert convert("mbpp_challenge", source, out) == 2
+    assert convert("mbpp", source, out).tasks == 2
+    assert read_tasks(out) == read_set("mbpp", source)
+    assert convert("mbpp_challenge", source, out).tasks == 2
     assert len(read_tasks(out)[0].tests["asserts"]) == 3
-    assert convert("humaneval", lines(tmp_path / "h.jsonl", HUMANEVAL), out) == 1
+    assert convert("humaneval", lines(tmp_path / "h.jsonl", HUMANEVAL), out).tasks == 1
 
 
 def test_the_list_names_every_set_with_what_it_reads():
     sets = dict(list_sets())
-    assert {"humaneval", "mbpp", "micro_python"} <= set(sets) == set(CONVERTERS)
+    assert {"humaneval", "mbpp", "micro_python"} <= set(sets) == set(SETS)
     assert all(sets.values())
 
 
 def test_micro_python_is_a_set_whose_source_is_a_split_a_count_and_a_seed(tmp_path):
     out = tmp_path / "tasks.jsonl"
-    assert convert("micro_python", "train:5:3", out) == 5
+    assert convert("micro_python", "train:5:3", out).tasks == 5
     assert read_tasks(out) == load_tasks("micro_python", split="train", count=5, seed=3)
-    assert convert("micro_python", "heldout_kind:4", out) == 4
+    assert convert("micro_python", "heldout_kind:4", out).tasks == 4
     assert read_tasks(out) == load_tasks("micro_python", split="heldout_kind", count=4, seed=0)
-    assert convert("micro_python", "heldout_kind", out) == 100
+    assert convert("micro_python", "heldout_kind", out).tasks == 100
 
 
 @pytest.mark.parametrize(
     ("name", "source", "sentence"),
     [
-        ("nothing", "x", "no task set is called 'nothing'; choose one of humaneval"),
+        ("nothing", "x", "no task set is called 'nothing'; choose one of .*humaneval"),
         ("humaneval", "absent.jsonl", "cannot read absent.jsonl: No such file"),
         ("mbpp", "absent.json", "cannot read absent.json: No such file"),
         ("micro_python", "train:many", "write SPLIT:COUNT:SEED"),
@@ -234,9 +235,9 @@ def test_an_empty_or_broken_file_is_refused(tmp_path, name, text):
 def all_forms(tmp_path):
     (tmp_path / "s.json").write_text(json.dumps([SANITIZED]))
     return [
-        *load_humaneval(lines(tmp_path / "h.jsonl", HUMANEVAL)),
-        *load_mbpp(lines(tmp_path / "m.jsonl", FULL, WITH_SETUP), challenge=True),
-        *load_mbpp(tmp_path / "s.json"),
+        *read_set("humaneval", lines(tmp_path / "h.jsonl", HUMANEVAL)),
+        *read_set("mbpp_challenge", lines(tmp_path / "m.jsonl", FULL, WITH_SETUP)),
+        *read_set("mbpp", tmp_path / "s.json"),
     ]
 
 
@@ -268,14 +269,14 @@ class EveryTestPasses:
 
 
 def test_a_reference_that_a_stop_would_cut_is_a_fault(tmp_path):
-    (task,) = load_humaneval(lines(tmp_path / "h.jsonl", HUMANEVAL))
+    (task,) = read_set("humaneval", lines(tmp_path / "h.jsonl", HUMANEVAL))
     cut = dataclasses.replace(task, reference="    return other(xs)\n\ndef other(xs):\n    return xs\n")
     report = check_references([cut], EveryTestPasses())
     assert report.faults == (("HumanEval/900", "passes, but its stop '\\ndef' would cut it"),)
 
 
 def test_tasks_without_references_are_counted_and_none_at_all_is_not_sound(tmp_path):
-    (task,) = load_humaneval(lines(tmp_path / "h.jsonl", HUMANEVAL))
+    (task,) = read_set("humaneval", lines(tmp_path / "h.jsonl", HUMANEVAL))
     bare = dataclasses.replace(task, task_id="bare", reference=None)
     report = check_references([task, bare], EveryTestPasses())
     assert report.sound
@@ -284,7 +285,7 @@ def test_tasks_without_references_are_counted_and_none_at_all_is_not_sound(tmp_p
 
 
 def test_a_long_report_names_the_first_faults_only(tmp_path):
-    (task,) = load_humaneval(lines(tmp_path / "h.jsonl", HUMANEVAL))
+    (task,) = read_set("humaneval", lines(tmp_path / "h.jsonl", HUMANEVAL))
     cut = [dataclasses.replace(task, task_id=str(i), reference="\ndef f(): 1") for i in range(25)]
     text = str(check_references(cut, EveryTestPasses()))
     assert text.startswith("0 of 25 references pass\n  0: ")
@@ -293,15 +294,15 @@ def test_a_long_report_names_the_first_faults_only(tmp_path):
 
 @needs_shared_data
 @pytest.mark.parametrize(
-    ("load", "file", "count", "step"),
+    ("name", "file", "count", "step"),
     [
-        (load_humaneval, "humaneval/HumanEval.jsonl.gz", 164, 8),
-        (load_mbpp, "mbpp/mbpp.jsonl", 974, 25),
-        (load_mbpp, "mbpp/sanitized-mbpp.json", 427, 12),
+        ("humaneval", "humaneval/HumanEval.jsonl.gz", 164, 8),
+        ("mbpp", "mbpp/mbpp.jsonl", 974, 25),
+        ("mbpp", "mbpp/sanitized-mbpp.json", 427, 12),
     ],
 )
-def test_published_files_give_valid_programs_and_passing_references(pool, load, file, count, step):
-    tasks = load(SHARED / file)
+def test_published_files_give_valid_programs_and_passing_references(pool, name, file, count, step):
+    tasks = read_set(name, str(SHARED / file))
     assert len(tasks) == count == len({task.task_id for task in tasks})
     for task in tasks:
         assert task.entry_point is not None
