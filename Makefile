@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 
 WORKERS ?= 2  # processes that run the tests, a file each at a time
 
-.PHONY: demo gains test lint slow clean
+.PHONY: demo gains cross test lint slow clean
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit("pper_jax needs Python 3.11 or newer, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
@@ -42,3 +42,13 @@ gains: $(VENV)/.installed
 	  $(BIN)/pper run configs/$$config.yaml seed=$$seed name=$$config-$$seed || exit 1; done; done
 	$(BIN)/pper report runs/quickstart-0 runs/quickstart-1 runs/quickstart-2 \
 	  runs/quickstart_paper-0 runs/quickstart_paper-1 runs/quickstart_paper-2 --out runs/gains.html
+
+# What the demo model learns from its own beams, from programs of another origin, and from both, on seeds 0, 1 and 2.
+cross: $(VENV)/.installed
+	mkdir -p runs
+	for seed in 0 1 2; do others=runs/elsewhere-$$seed.jsonl; \
+	  $(BIN)/python -m pper_jax.tasks.micro_python.elsewhere train:256:$$seed 500 $$others || exit 1; \
+	  $(BIN)/pper run configs/quickstart_cross.yaml seed=$$seed name=self-$$seed samples=null || exit 1; \
+	  $(BIN)/pper run configs/quickstart_cross.yaml seed=$$seed name=cross-$$seed samples=$$others || exit 1; \
+	  $(BIN)/pper run configs/quickstart_mixed.yaml seed=$$seed name=mixed-$$seed sources.elsewhere.path=$$others || exit 1; done
+	$(BIN)/pper report $(foreach seed,0 1 2,runs/self-$(seed) runs/cross-$(seed) runs/mixed-$(seed)) --out runs/cross.html

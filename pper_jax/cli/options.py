@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pper_jax.arguments import number, positive, seed
+from pper_jax.errors import UserError
 
 TASKS_HELP = "a tasks file, NAME:SRC of a set of `pper tasks list`, or micro_python:SPLIT:COUNT:SEED"
 MOST_PROGRAMS = 10_000  # a task
@@ -30,6 +31,24 @@ def add_weights(parser: argparse.ArgumentParser) -> None:
     """``--weights``."""
     about = "how they are held; auto: float32 on CPU, bfloat16 elsewhere"
     parser.add_argument("--weights", choices=("auto", "float32", "bfloat16", "int8"), default="auto", help=about)
+
+
+def add_profile(parser: argparse.ArgumentParser) -> None:
+    """``--profile`` and the tasks whose solutions it shows."""
+    about = "how tasks are asked and programs read: base, humaneval, mbpp_fewshot, apps or chat (default: base)"
+    parser.add_argument("--profile", metavar="NAME", default="base", help=about)
+    about = "the tasks file that has the examples which --profile shows (default: --tasks)"
+    parser.add_argument("--examples", metavar="FILE", help=about)
+
+
+def profile_of(args: argparse.Namespace, tasks: Sequence[Any]) -> Any:
+    """The prompt profile that ``args`` ask for, with its examples."""
+    from pper_jax.text import profile_named, with_examples
+
+    profile = profile_named(args.profile)
+    if args.examples and not profile.shots:
+        raise UserError(f"--examples is for profiles that show some, and {profile.name} shows none; leave it out")
+    return with_examples(profile, tasks_of(args.examples) if args.examples else tasks, args.examples or args.tasks)
 
 
 def add_decoding(parser: argparse.ArgumentParser) -> None:

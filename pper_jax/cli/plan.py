@@ -23,7 +23,10 @@ def add(commands: Any) -> None:
     sub.add_argument("--topology", required=True, help=about)
     sub.add_argument("--search", action="store_true", help="try the meshes, and rank those that fit")
     sub.add_argument("--most", type=positive, default=8, help="for --search: meshes that are compiled (default: 8)")
-    about = "compile these two depths (2,4) and extend to the model's, for models whose layers take long to compile"
+    about = (
+        "compile these two depths (2,4) and extend to the model's, for models whose layers take long to compile; "
+        "a learn step with train.scan_layers is compiled whole"
+    )
     sub.add_argument("--layers", help=about)
     sub.add_argument("--only", choices=("learn", "decode"), help="one of the two calls")
     sub.add_argument("--json", action="store_true", help="print JSON")

@@ -13,16 +13,20 @@ from pper_jax.cli.options import (
     PROGRAMS,
     add_decoding,
     add_model,
+    add_profile,
     add_tasks,
     add_testing,
     add_weights,
     decoder,
+    profile_of,
     prompts_at_once,
     tasks_of,
     test_pool,
 )
 from pper_jax.errors import UserError, shown
 from pper_jax.files import check_output
+
+SAMPLES_HELP = "a samples file, of completions or whole solutions; or a folder of TASK.py, or of TASK/N.py"
 
 
 def add(commands: Any) -> None:
@@ -45,6 +49,7 @@ def _add_sample(commands: Any) -> None:
     sub.add_argument("--beams", type=PROGRAMS, help=about)
     about = "draw twice as many; keep those that differ in code, at most --beams"
     sub.add_argument("--distinct", action="store_true", help=about)
+    add_profile(sub)
     add_decoding(sub)
 
 
@@ -52,11 +57,11 @@ def _sample(args: argparse.Namespace) -> int:
     from pper_jax.programs.evaluate import sample_file
     from pper_jax.programs.language_model import open_model
 
-    check_output(args.out, [args.tasks, args.model])
+    check_output(args.out, [args.tasks, args.model, args.examples])
     tasks, out = tasks_of(args.tasks), Path(args.out)
     config = decoder(args, args.beams, "--beams")
     samples = sample_file(
-        open_model(args.model, args.weights),
+        open_model(args.model, args.weights, profile_of(args, tasks)),
         tasks,
         out,
         config,
@@ -74,7 +79,7 @@ def _add_test(commands: Any) -> None:
         "pper test --tasks humaneval.jsonl --samples samples.jsonl --out verdicts.jsonl",
     )  # fmt: skip
     add_tasks(sub)
-    sub.add_argument("--samples", required=True, help="a samples file; completions or whole solutions")
+    sub.add_argument("--samples", required=True, help=SAMPLES_HELP)
     sub.add_argument("--out", required=True, help="a verdicts file; an interrupted one is completed")
     add_testing(sub)
 
@@ -95,8 +100,9 @@ def _add_score(commands: Any) -> None:
     )  # fmt: skip
     add_model(sub)
     add_tasks(sub)
-    sub.add_argument("--samples", required=True)
+    sub.add_argument("--samples", required=True, help=SAMPLES_HELP)
     sub.add_argument("--out", required=True)
+    add_profile(sub)
     add_weights(sub)
 
 
@@ -104,8 +110,10 @@ def _score(args: argparse.Namespace) -> int:
     from pper_jax.programs.language_model import open_model
     from pper_jax.programs.score import score_file
 
-    check_output(args.out, [args.tasks, args.samples, args.model])
-    count = score_file(open_model(args.model, args.weights), tasks_of(args.tasks), Path(args.samples), Path(args.out))
+    check_output(args.out, [args.tasks, args.samples, args.model, args.examples])
+    tasks = tasks_of(args.tasks)
+    model = open_model(args.model, args.weights, profile_of(args, tasks))
+    count = score_file(model, tasks, Path(args.samples), Path(args.out))
     print(f"scored {count} programs into {args.out}")
     return 0
 
@@ -121,6 +129,7 @@ def _add_eval(commands: Any) -> None:
     sub.add_argument("--samples", type=PROGRAMS, help="programs a task (default: the largest k)")
     sub.add_argument("--out", help="keep samples and verdicts in this folder")
     sub.add_argument("--json", action="store_true", help="print JSON")
+    add_profile(sub)
     add_decoding(sub)
     add_testing(sub)
 
@@ -128,7 +137,7 @@ def _add_eval(commands: Any) -> None:
 def _eval(args: argparse.Namespace) -> int:
     ks = _ks(args)
     for name in ("samples.jsonl", "verdicts.jsonl") if args.out else ():
-        check_output(Path(args.out) / name, [args.tasks, args.model])
+        check_output(Path(args.out) / name, [args.tasks, args.model, args.examples])
     pool, tasks = test_pool(args), tasks_of(args.tasks)
     from pper_jax.programs.evaluate import evaluate
     from pper_jax.programs.figures import print_figures
@@ -136,7 +145,7 @@ def _eval(args: argparse.Namespace) -> int:
 
     config = decoder(args, args.samples or ks[-1], "--samples")
     result = evaluate(
-        open_model(args.model, args.weights),
+        open_model(args.model, args.weights, profile_of(args, tasks)),
         tasks,
         ks,
         args.method,
@@ -146,6 +155,7 @@ def _eval(args: argparse.Namespace) -> int:
         out=Path(args.out) if args.out else None,
         seed=args.seed,
     )
+    result["profile"] = args.profile
     if args.json:
         print(json.dumps(result, indent=2))
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 BY_CONTENT = frozenset({"model", "tasks"})  # keys that may be spelled otherwise, where digests are compared
@@ -36,15 +36,18 @@ class Asking:
         tasks: of each set of tasks, by the key below ``tasks`` that names it.
         model: of the model's files.
         horizon: optimizer steps that the schedule was laid out for; an extended run keeps it.
+        sources: of each file or model, by the source's name, that programs come from beside the run's own.
     """
 
     tasks: Mapping[str, str]
     model: str
     horizon: int
+    sources: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
-        return {"tasks": dict(self.tasks), "model": self.model, "horizon": self.horizon}
+        plain = {"tasks": dict(self.tasks), "model": self.model, "horizon": self.horizon}
+        return plain | ({"sources": dict(self.sources)} if self.sources else {})
 
     def differences(self, old: Mapping[str, Any]) -> list[str]:
         """What differs from the plain data of an earlier asking, in words."""
@@ -54,6 +57,9 @@ class Asking:
                 found.append(f"the content of tasks.{name}")
         if old.get("model") != self.model:
             found.append("the content of model")
+        known = old.get("sources", {})  # runs of earlier versions noted none
+        changed = [name for name in sorted(known) if known[name] != self.sources.get(name)]
+        found += [f"the content of the source {name}" for name in changed]
         return found
 
 

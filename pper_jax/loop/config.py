@@ -20,6 +20,7 @@ from pper_jax.ranges import SEEDS, check_file_name, check_number
 from pper_jax.replay import PRESETS, ReplayConfig
 from pper_jax.settings import apply_overrides, load_config
 from pper_jax.terminal import check_interrupted
+from pper_jax.text import profile_named
 from pper_jax.train.objectives import ObjectiveConfig
 from pper_jax.train.optimizer import OptimizerConfig
 from pper_jax.train.step import Gather
@@ -237,6 +238,32 @@ class MeshSection:
     tp: int = 1
 
 
+@dataclass(frozen=True)
+class SourceSection:
+    """One source of a round's programs, and its ``weight`` among several.
+
+    ``kind``: ``self``, the model's own beams; ``samples``, a samples file or a folder of programs, ``path``;
+    ``teacher``, the beams of another local model, ``path``, asked by ``profile`` (None: the run's).
+    """
+
+    kind: Literal["self", "samples", "teacher"] = "self"
+    path: str | None = None
+    weight: float = 1.0
+    profile: str | None = None
+
+    def __post_init__(self) -> None:
+        check_number("weight", self.weight, above=0)
+        if (self.path is None) != (self.kind == "self"):
+            raise UserError(
+                f"path is {self.path or 'missing'} with kind {self.kind}; kind samples needs a samples file or folder, "
+                "kind teacher a model, and kind self takes none"
+            )
+        if self.profile is not None:
+            if self.kind != "teacher":
+                raise UserError(f"profile is {self.profile} with kind {self.kind}; only a teacher is asked by its own")
+            profile_named(self.profile)
+
+
 def check_objective(objective: ObjectiveConfig, rules: ReplayConfig) -> None:
     """Raise UserError where ``objective`` needs programs that the buffer never holds, or draws that it never makes."""
     most_failed = rules.store == "solved" or rules.min_pass_rate >= 1
@@ -260,7 +287,12 @@ def check_objective(objective: ObjectiveConfig, rules: ReplayConfig) -> None:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """One BTP run (``pper run``). ``samples``: a samples file to learn from, in the place of the model's programs."""
+    """One BTP run (``pper run``).
+
+    ``samples`` (a samples file, or a folder of programs), ``teacher`` (a model) or a mixture of ``sources`` by name
+    give a round its programs in the place of the model's own beams. ``profile``: how the model is asked; ``examples``:
+    the tasks file with what it shows (None: that of ``tasks.train``).
+    """
 
     name: str
     model: str
@@ -270,6 +302,10 @@ class RunConfig:
     out: str = "runs"
     tensorboard: bool = False
     samples: str | None = None
+    teacher: str | None = None
+    sources: dict[str, SourceSection] = field(default_factory=dict)
+    profile: str = "base"
+    examples: str | None = None
     tasks: TasksConfig = field(default_factory=TasksConfig)
     beam: BeamSection = field(default_factory=BeamSection)
     evaluation: EvalSection = field(default_factory=EvalSection)
@@ -288,6 +324,7 @@ class RunConfig:
         check_file_name("name", self.name)
         for split in self.tasks.eval:
             check_file_name("a name of tasks.eval", split)
+        self._check_sources()
         check_objective(self.train.objective, self.replay)
         if self.replay.fresh > 0 and not self.replay.fresh_draws(self.train.batch_size):
             raise UserError(
@@ -296,3 +333,24 @@ class RunConfig:
             )
         if self.train.roll_back is not None and not self.tasks.eval:
             raise UserError("train.roll_back goes by held-out tasks, and there are none; give some under tasks.eval")
+
+    def _check_sources(self) -> None:
+        given = [name for name in ("samples", "teacher", "sources") if getattr(self, name)]
+        if len(given) > 1:
+            raise UserError(
+                f"{' and '.join(given)} are given, and each says where programs come from; name all under sources, "
+                "each with its kind, path and weight"
+            )
+        for name in self.sources:
+            check_file_name("a name of sources", name)
+        if self.examples is not None and not profile_named(self.profile).shots:
+            raise UserError(f"examples is {self.examples}, and profile {self.profile} shows none; leave it out")
+        profile_named(self.profile)
+
+    def origins(self) -> dict[str, SourceSection]:
+        """The sources of a round's programs by name, whichever key gives them."""
+        if self.samples is not None:
+            return {"samples": SourceSection("samples", self.samples)}
+        if self.teacher is not None:
+            return {"teacher": SourceSection("teacher", self.teacher)}
+        return self.sources or {"self": SourceSection()}

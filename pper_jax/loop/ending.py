@@ -40,6 +40,7 @@ def finish(parts: Parts, state: LoopState, folder: RunFolder) -> None:
     summary = {
         "name": config.name,
         "seed": config.seed,
+        "profile": config.profile,
         "rounds": config.rounds,
         "splits": {name: gain(folder, name, last, config.seed) for name in parts.held_out},
         "programs": int(state.programs),
@@ -73,7 +74,7 @@ def most_replayed(folder: RunFolder, parts: Parts) -> list[dict[str, Any]]:
         {
             "task_id": written[program]["task_id"],
             "prompt": prompts[written[program]["task_id"]],
-            "completion": written[program].get("completion"),
+            "completion": program_of(written[program]),
             "round": written[program]["round"],
             "times_drawn": times[program],
             **{key: draws[program][key] for key in ("possibility", "pass_rate", "p2value", "rank", "probability")},
@@ -81,6 +82,11 @@ def most_replayed(folder: RunFolder, parts: Parts) -> list[dict[str, Any]]:
         }
         for program in top
     ]
+
+
+def program_of(row: dict[str, Any]) -> str | None:
+    """The text of a sample row's program: its completion, else what was written, else the whole program."""
+    return next((row[key] for key in ("completion", "raw", "solution") if row.get(key) is not None), None)
 
 
 def _programs(folder: RunFolder, rounds: int, wanted: set[int]) -> dict[int, dict[str, Any]]:

@@ -21,7 +21,8 @@ from pper_jax.loop.config import RunConfig, TaskSetConfig
 from pper_jax.loop.distributed import Team
 from pper_jax.loop.keys import stream
 from pper_jax.loop.leaks import refuse_leaks
-from pper_jax.loop.sources import FileSource, ModelSource, Source
+from pper_jax.loop.origins import open_source, run_profile
+from pper_jax.loop.sources import Source
 from pper_jax.loop.state import LoopState, init_loop_state
 from pper_jax.models import CausalLM, load_model, on_mesh, read_ends, resolve_model, rules_of
 from pper_jax.models.lora import init_adapters, merge
@@ -123,15 +124,18 @@ def build(
     sets = {"train": tasks, **{f"eval.{name}": chosen for name, chosen in held_out.items()}}
     mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tp)
     check_batch(config.train.batch_size, config.train.accumulate, mesh, "train.batch_size")
+    digests: dict[str, str] = {}
+    if source is None:
+        source, digests = open_source(config, tasks, compute_dtype(config.dtype), team.mesh(mesh))
     path = model_folder(resolve_model(config.model))
     module, params, tokenizer = load_model(path, dtype=compute_dtype(config.dtype), mesh=mesh)
-    model = LanguageModel(module, None, tokenizer, config.model, read_ends(path, tokenizer), mesh=team.mesh(mesh))
+    ends, profile = read_ends(path, tokenizer), run_profile(config, config.profile)
+    model = LanguageModel(module, None, tokenizer, config.model, ends, mesh=team.mesh(mesh), profile=profile)
     check_axes(params, mesh, rules_of(module))
     prompts = encode_prompts(model, tasks)
     _check_lengths(config, module.config.max_positions, tasks, prompts)
     horizon = horizon or max(1, config.rounds * config.train.steps)
     optimizer = make_optimizer(config.optimizer, horizon)
-    rules = config.replay
     base, trained = None, params
     if config.lora.rank:
         base, trained = params, init_adapters(config.lora, params, stream(config.seed, "lora"))
@@ -139,27 +143,27 @@ def build(
     reference = None
     if "reference_logprobs" in config.train.objective.needs:  # the trained parameters themselves are given away
         reference = jax.tree.map(jnp.copy, params) if base is None else base
-    learn = _learn_step(config, module, optimizer, train, mesh, base, learn_options)
     parts = Parts(
         config=config,
         model=model,
         optimizer=optimizer,
         mesh=mesh,
-        learn=learn,
+        learn=_learn_step(config, module, optimizer, train, mesh, base, learn_options),
         base=base,
         reference=reference,
         score=jax.jit(
             partial(target_logprobs, on_mesh(module, mesh)), out_shardings=NamedSharding(mesh, PartitionSpec())
         ),
-        rules=rules,
+        rules=config.replay,
         tasks=tasks,
         prompts=prompts,
         held_out=held_out,
-        source=source or _source(config),
+        source=source,
         asking=Asking(
             tasks={name: digest([task.to_json() for task in chosen]) for name, chosen in sets.items()},
             model=digest_path(path),
             horizon=horizon,
+            sources=digests,
         ),
         team=team,
     )
@@ -194,15 +198,6 @@ def _learn_step(
     }
     module = module.clone(compute=config.train.compute(module.compute))
     return make_learn_step(module, optimizer, train, mesh, config.replay, **{**options, **given})
-
-
-def _source(config: RunConfig) -> Source:
-    if config.samples is not None:
-        return FileSource(config.samples)
-    beam = config.beam
-    return ModelSource(
-        beam.method(), batch_size=beam.batch_size, distinct=beam.distinct, key=stream(config.seed, "sample")
-    )
 
 
 def task_set(spec: TaskSetConfig, run_seed: int, where: str) -> list[Task]:

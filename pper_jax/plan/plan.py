@@ -103,7 +103,8 @@ def plan_run(
     Args:
         config: the run's; ``model`` may be a shape that needs no file.
         topology: the hardware.
-        layers: two depths to compile in the place of the model's own, from which its figures are extended.
+        layers: two depths to compile in the place of the model's own, from which its figures are extended. A learn
+            step with ``train.scan_layers`` is compiled whole: one layer of it is compiled, whatever the depth.
         parts: which calls.
         devices: of the topology, where they are known already.
         tell: takes a sentence before each compilation.
@@ -174,9 +175,14 @@ def _compiled(
 
         return remembered(asked, make)
 
-    if not layers:
+    if not _is_extended(name, config, layers):
         return at(model.num_layers)
     return extended(at(layers[0]), at(layers[1]), (layers[0], layers[1]), model.num_layers)
+
+
+def _is_extended(name: str, config: RunConfig, layers: tuple[int, ...]) -> bool:
+    """Whether a call is compiled at two depths: one of the learn step's layers is compiled where it scans them."""
+    return bool(layers) and not (name == LEARN and config.train.scan_layers)
 
 
 def _part(
@@ -288,7 +294,9 @@ def assumptions(plan: Plan) -> list[str]:
             "interconnect does not; testing programs, the host and evaluation are left out",
             f"rates are the maker's for bfloat16 ({chip.source}); memory traffic is what the module states",
         ]
-    if plan.layers:
+    along = [part.name for part in plan.parts if _is_extended(part.name, config, plan.layers)]
+    if along:
         a, b = plan.layers
-        said.append(f"compiled with {a} and {b} layers, and extended along a line to {plan.model.num_layers}")
+        depths = f"compiled with {a} and {b} layers, and extended along a line to {plan.model.num_layers}"
+        said.append(f"{' and '.join(along)}: {depths}")
     return said

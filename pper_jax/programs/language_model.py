@@ -15,7 +15,7 @@ from pper_jax.models import load_model, resolve_model
 from pper_jax.models.ends import read_ends, tokenizer_ends
 from pper_jax.models.quantize import with_weights
 from pper_jax.tasks import Task
-from pper_jax.text import encode, stop_token_suffixes
+from pper_jax.text import BASE, Profile, encode, stop_token_suffixes
 from pper_jax.types import Params
 
 
@@ -32,6 +32,7 @@ class LanguageModel:
             which may be none.
         digest: stands for the files that it was read from, where it was.
         mesh: the devices that decode, where there are several.
+        profile: how it is asked for programs.
         encoded: tokens of the prompts that were encoded before; shared by copies that differ in parameters or name.
     """
 
@@ -42,6 +43,7 @@ class LanguageModel:
     eos_ids: tuple[int, ...] = None  # type: ignore[assignment]  # filled in below
     digest: str | None = None
     mesh: Mesh | None = None
+    profile: Profile = BASE
     encoded: dict[str, list[int]] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -50,32 +52,37 @@ class LanguageModel:
             object.__setattr__(self, "eos_ids", tokenizer_ends(self.tokenizer))
 
 
-def open_model(name: str, weights: str = "auto") -> LanguageModel:
+def open_model(name: str, weights: str = "auto", profile: Profile = BASE) -> LanguageModel:
     """A model from a HF folder, a GGUF file, a run folder or a known name.
 
     ``weights`` is how it is held: ``float32``, ``bfloat16``, ``int8``, or ``auto``, which is float32 on CPU and
     bfloat16 elsewhere, and also what int8 computes in. Named weights become part of the model's name, so that programs
-    of different ones are not mixed in one file.
+    of different ones are not mixed in one file. ``profile`` is how it is asked.
     """
     dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
     path = model_folder(resolve_model(name))
     module, params, tokenizer = load_model(path, dtype=dtype)
     module, params = with_weights(module, params, dtype if weights == "auto" else weights)
     called = name if weights == "auto" else f"{name} ({weights})"
-    return LanguageModel(module, params, tokenizer, called, read_ends(path, tokenizer), digest_path(path))
+    ends = read_ends(path, tokenizer)
+    return LanguageModel(module, params, tokenizer, called, ends, digest_path(path), profile=profile)
 
 
 def encode_prompts(model: LanguageModel, tasks: Sequence[Task]) -> list[list[int]]:
-    """Token ids of each task's prompt: special tokens as the tokenizer adds them, but no end behind the prompt.
+    """Token ids of each task's prompt, as the model's profile writes it.
+
+    Special tokens are those that the tokenizer adds, or the profile writes out; no end stands behind the prompt.
 
     Raises:
-        UserError: a prompt holds half of a surrogate pair (the task is named).
+        UserError: a prompt holds half of a surrogate pair (the task is named), or the profile cannot ask for a task.
     """
-    known = model.encoded
-    for task in tasks:
-        if task.prompt not in known:
-            known[task.prompt] = encode(model.tokenizer, task.prompt, model.eos_ids, f"task {task.task_id}")
-    return [known[task.prompt] for task in tasks]
+    known, profile = model.encoded, model.profile
+    texts = [profile.ask(task, model.tokenizer) for task in tasks]
+    for task, text in zip(tasks, texts, strict=True):
+        if text not in known:
+            what = f"task {task.task_id}"
+            known[text] = encode(model.tokenizer, text, model.eos_ids, what, written_out=profile.written_out)
+    return [known[text] for text in texts]
 
 
 def laid_out(model: LanguageModel) -> LanguageModel:
@@ -85,7 +92,8 @@ def laid_out(model: LanguageModel) -> LanguageModel:
 
 
 def ends_of(model: LanguageModel, tasks: Sequence[Task]) -> list[Ends]:
-    """What the programs of each task end at: the model's EOS, and token suffixes that show one of the task's stops."""
+    """What the programs of each task end at: the model's EOS, and token suffixes that show one of its stops."""
     pad = model.eos_ids[0] if model.eos_ids else 0
-    known = {stop: stop_token_suffixes(model.tokenizer, stop) for stop in {task.stop for task in tasks}}
-    return [Ends(model.eos_ids, pad, known[task.stop]) for task in tasks]
+    stops = [model.profile.stops(task) for task in tasks]
+    known = {stop: stop_token_suffixes(model.tokenizer, stop) for stop in {*stops}}
+    return [Ends(model.eos_ids, pad, known[stop]) for stop in stops]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from pper_jax.decode import HostProgram
 from pper_jax.programs.language_model import LanguageModel, encode_prompts
 from pper_jax.tasks import Sample, Task
-from pper_jax.text import cut_program
+from pper_jax.text import BASE, cut_program
 
 
 def sample_rows(
@@ -15,17 +16,24 @@ def sample_rows(
 ) -> list[Sample]:
     """Rows of one task's programs, best first.
 
-    ``tokens``, ``num_tokens`` and ``logprob`` are those of what is kept of a program, its end included where it ended
-    in one. ``prompt`` is the task's as ``encode_prompts`` gives it, which is asked where it is left out.
+    ``tokens``, ``num_tokens`` and ``logprob`` are those of what is kept of a text, up to its stop, its end included
+    where it ended in one. Where the model's profile makes the program from that text, ``raw`` is the text and
+    ``solution`` the program: learnt from is what was written, tested what it says. ``prompt`` is the task's as
+    ``encode_prompts`` gives it, which is asked where it is left out.
     """
+    profile, stops = model.profile, model.profile.stops(task)
     before = encode_prompts(model, [task])[0] if prompt is None else prompt
     rows = []
     for rank, program in enumerate(programs):
-        kept = cut_program(model.tokenizer, before, program.tokens, program.token_logprobs, task.stop, model.eos_ids)
+        kept = cut_program(model.tokenizer, before, program.tokens, program.token_logprobs, stops, model.eos_ids)
+        said: dict[str, Any] = {"completion": kept.text}
+        if profile.program is not None:
+            said = {"solution": profile.program(task, kept.text), "raw": kept.text}
+        if profile != BASE:
+            said["profile"] = profile.name
         rows.append(
             Sample(
                 task_id=task.task_id,
-                completion=kept.text,
                 logprob=kept.logprob,
                 num_tokens=len(kept.tokens),
                 rank=rank,
@@ -33,6 +41,7 @@ def sample_rows(
                 stop_reason=kept.stop_reason,
                 model=model.name,
                 tokens=kept.tokens,
+                **said,
             )
         )
     return rows

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -15,7 +17,7 @@ from pper_jax.files import dump_jsonl, write_atomic
 from pper_jax.programs.language_model import LanguageModel, encode_prompts
 from pper_jax.tasks import Sample, Task, read_samples
 from pper_jax.terminal import Progress
-from pper_jax.text import completion_text, completion_tokens
+from pper_jax.text import Profile, completion_text, completion_tokens
 from pper_jax.types import Programs
 
 
@@ -41,16 +43,17 @@ def score_samples(
 ) -> list[Sample]:
     """The samples with the ``tokens``, ``num_tokens`` and ``logprob`` that the model gives their programs.
 
-    The tokens are the sample's own where it has them and they say its completion, else those of the completion behind
-    the prompt (``pper_jax.text.completion_tokens``).
+    Scored is the text that the model itself would have written to give the program: its completion, or what the
+    model's profile makes of it (``raw``). The tokens are the sample's own where it has them and they say that text,
+    else those of the text behind the prompt (``pper_jax.text.completion_tokens``).
 
     An EOS is among them where the program had one: its own tokens end in one or its ``stop_reason`` is ``"eos"``. A
-    program of which nothing is said (no tokens, ``stop_reason`` or ``finished``) is taken for a whole one, which an EOS
-    ends.
+    program of which nothing is said (no tokens, ``stop_reason`` or ``finished``), and one that was written for another
+    profile and not cut by the length limit, is taken for a whole one, which an EOS ends.
 
     Raises:
-        UserError: a sample is a whole ``solution`` that does not begin with its task's prompt, is too long, or no text
-            that a tokenizer reads; a prompt has no tokens.
+        UserError: a program is none that the model's profile could make from a text (a ``solution`` that does not begin
+            with its task's prompt), is too long, or no text that a tokenizer reads; a prompt has no tokens.
     """
     by_id = {task.task_id: (task, prompt) for task, prompt in zip(tasks, encode_prompts(model, tasks), strict=True)}
     prompts = [by_id[sample.task_id][1] for sample in samples]
@@ -67,35 +70,78 @@ def score_samples(
             )
             for row, i in enumerate(dict.fromkeys(chosen)):
                 tokens, logprob = tuple(programs[i]), float(scores[row, 0].sum())
-                rows.append(replace(samples[i], logprob=logprob, num_tokens=len(tokens), tokens=tokens))
+                said = _said(model, by_id[samples[i].task_id][0], samples[i])
+                rows.append(replace(samples[i], logprob=logprob, num_tokens=len(tokens), tokens=tokens, **said))
                 progress.update(1)
     return rows
 
 
+def scorable(
+    model: LanguageModel, tasks: Sequence[Task], samples: Sequence[Sample], most: int
+) -> tuple[list[Sample], dict[str, int]]:
+    """The samples that the model could have written within ``most`` tokens, prompt included; why not the others.
+
+    ``most`` is a row's length; the model's context bounds it too.
+    """
+    by_id = {task.task_id: (task, prompt) for task, prompt in zip(tasks, encode_prompts(model, tasks), strict=True)}
+    limit, kept, lost = min(most, model.module.config.max_positions), list[Sample](), Counter[str]()
+    for sample in samples:
+        task, prompt = by_id[sample.task_id]
+        if _text(model.profile, task, sample) is None:
+            lost[f"cannot be written under profile {model.profile.name}"] += 1
+        elif len(prompt) + len(_program_tokens(model, task, prompt, sample)) > limit:
+            lost[f"are beyond {limit} tokens with their prompt"] += 1
+        else:
+            kept.append(sample)
+    return kept, dict(lost)
+
+
 def _program_tokens(model: LanguageModel, task: Task, prompt: Sequence[int], sample: Sample) -> list[int]:
     """The program's tokens behind ``prompt``, with the end where it had one."""
-    text, own = _completion(task, sample), list(sample.tokens or ())
-    closed = bool(own) and own[-1] in model.eos_ids
-    body = own[:-1] if closed else own
-    ended = closed or sample.stop_reason == "eos"
-    if sample.stop_reason is None and sample.tokens is None:
-        ended = sample.finished is not False
-    if sample.tokens is None or not _is_own(model, prompt, body, text, sample.stop_reason):
-        body = completion_tokens(model.tokenizer, task.prompt, text, model.eos_ids, f"task {task.task_id}")
-        closed = False
-    return [*body, *(own[-1:] if closed else _end(model) if ended else ())]
-
-
-def _completion(task: Task, sample: Sample) -> str:
-    if sample.completion is not None:
-        return sample.completion
-    program = sample.solution or ""
-    if not program.startswith(task.prompt):
+    text, profile, own = _text(model.profile, task, sample), model.profile, list(sample.tokens or ())
+    if text is None:
         raise UserError(
             f"the solution for task {task.task_id} does not begin with the task's prompt, so it has no completion "
             "to score; give it as a completion"
         )
-    return program[len(task.prompt) :]
+    closed = bool(own) and own[-1] in model.eos_ids
+    body = own[:-1] if closed else own
+    ended = closed or sample.stop_reason == "eos"
+    if (sample.stop_reason is None and sample.tokens is None) or not _is_meant_for(profile, sample):
+        ended = sample.finished is not False and sample.stop_reason != "length"
+    if sample.tokens is None or not _is_own(model, prompt, body, text, sample.stop_reason):
+        asked, what = profile.ask(task, model.tokenizer), f"task {task.task_id}"
+        body = completion_tokens(model.tokenizer, asked, text, model.eos_ids, what, written_out=profile.written_out)
+        closed = False
+    return [*body, *(own[-1:] if closed else _end(model) if ended else ())]
+
+
+def _is_meant_for(profile: Profile, sample: Sample) -> bool:
+    """Whether the sample has the very text that a model writes under ``profile``."""
+    if profile.program is None:
+        return sample.completion is not None or sample.raw is None
+    return sample.raw is not None and sample.profile == profile.name
+
+
+def _text(profile: Profile, task: Task, sample: Sample) -> str | None:
+    """What a model writes under ``profile`` to give the sample's program; None where nothing does."""
+    if profile.program is None and sample.completion is not None:
+        return sample.completion
+    if _is_meant_for(profile, sample) and sample.raw is not None:
+        return sample.raw
+    if sample.solution is not None:
+        return profile.raw(task, sample.solution)
+    before = "" if task.tests["kind"] == "answer" else task.prompt
+    return profile.raw(task, before + (sample.completion or ""))
+
+
+def _said(model: LanguageModel, task: Task, sample: Sample) -> dict[str, Any]:
+    """The keys of a row that say what was scored, where that is another text than the program's."""
+    profile = model.profile
+    if profile.program is None:
+        return {}
+    raw = _text(profile, task, sample) or ""
+    return {"completion": None, "solution": profile.program(task, raw), "raw": raw, "profile": profile.name}
 
 
 def _is_own(model: LanguageModel, prompt: Sequence[int], body: Sequence[int], text: str, reason: str | None) -> bool:

@@ -19,6 +19,7 @@ from pper_jax.programs.rows import sample_rows
 from pper_jax.sharding import whole_rows
 from pper_jax.tasks import Sample, Task
 from pper_jax.terminal import Progress, check_interrupted
+from pper_jax.text import BASE
 
 FILLED_IN = ("eos_ids", "pad_id", "stop_suffixes")  # of a method's options: by the model and the tasks
 
@@ -38,7 +39,16 @@ def sampling_asked(
         "options": {name: value for name, value in options.items() if name not in FILLED_IN},
         "key": None if key is None else jax.random.key_data(key).tolist(),
         "distinct": only_distinct,
+        **_profile_asked(model, tasks),
     }
+
+
+def _profile_asked(model: LanguageModel, tasks: Sequence[Task]) -> dict[str, Any]:
+    """The profile and what it makes of the tasks; nothing for the one that adds nothing to them."""
+    if model.profile == BASE:
+        return {}
+    prompts = digest([model.profile.ask(task, model.tokenizer) for task in tasks])
+    return {"profile": model.profile.name, "prompts": prompts}
 
 
 def sample_tasks(

@@ -20,7 +20,9 @@ def decode(tokenizer: Any, tokens: Sequence[int]) -> str:
     return tokenizer.decode(list(tokens), skip_special_tokens=False, clean_up_tokenization_spaces=False)
 
 
-def encode(tokenizer: Any, text: str, ends: Sequence[int], what: str = "a text") -> list[int]:
+def encode(
+    tokenizer: Any, text: str, ends: Sequence[int], what: str = "a text", *, written_out: bool = False
+) -> list[int]:
     """Token ids of a whole ``text`` that goes on: special tokens as the tokenizer adds them, but no end behind it.
 
     Args:
@@ -29,6 +31,7 @@ def encode(tokenizer: Any, text: str, ends: Sequence[int], what: str = "a text")
         ends: the tokens that end a program; some tokenizers append one, behind which nothing follows. A BOS that is
             all there is stays, even where it is an end too.
         what: what a message calls the text.
+        written_out: the text has its special tokens in it, as a chat template writes them, and gets no others.
 
     Raises:
         UserError: the text holds half of a surrogate pair, which is no character.
@@ -38,6 +41,8 @@ def encode(tokenizer: Any, text: str, ends: Sequence[int], what: str = "a text")
     except UnicodeEncodeError as error:
         half = f"\\u{ord(text[error.start]):04x}"
         raise UserError(f"{what} holds {half}, half of a surrogate pair and no character; remove it.") from None
+    if written_out:
+        return list(tokenizer(text, add_special_tokens=False)["input_ids"])
     tokens = list(tokenizer(text)["input_ids"])
     bos = getattr(tokenizer, "bos_token_id", None)
     while tokens and tokens[-1] in ends and tokens != [bos]:
@@ -68,7 +73,13 @@ def completion_text(tokenizer: Any, prompt: Sequence[int], tokens: Sequence[int]
 
 
 def completion_tokens(
-    tokenizer: Any, prompt: str, completion: str, ends: Sequence[int] = (), what: str = "a text"
+    tokenizer: Any,
+    prompt: str,
+    completion: str,
+    ends: Sequence[int] = (),
+    what: str = "a text",
+    *,
+    written_out: bool = False,
 ) -> list[int]:
     """The tokens of ``completion`` behind the prompt's own (those of ``encode``): both are tokenised as one.
 
@@ -79,7 +90,9 @@ def completion_tokens(
     Raises:
         UserError: a text holds half of a surrogate pair (``what`` names it).
     """
-    alone, whole = (encode(tokenizer, text, ends, what) for text in (prompt, prompt + completion))
+    alone, whole = (
+        encode(tokenizer, text, ends, what, written_out=written_out) for text in (prompt, prompt + completion)
+    )
     if whole[: len(alone)] == alone:
         return whole[len(alone) :]
     said, before = decode(tokenizer, whole), decode(tokenizer, alone)

@@ -94,6 +94,13 @@ def test_two_depths_give_the_operations_and_weights_of_a_third(monkeypatch):
     assert sum(along.memory.values()) == pytest.approx(sum(whole.memory.values()), rel=0.2)
 
 
+def test_a_learn_step_that_scans_its_layers_is_compiled_whole(monkeypatch):
+    monkeypatch.setitem(SHAPES, "deep", replace(SHAPES["tiny"], num_layers=3))
+    config, told = asked("deep", (1, 1, 1), scan_layers=True), list[str]()
+    plan_run(config, parse_topology("cpu:1"), layers=(1, 2), parts=(LEARN,), tell=told.append)
+    assert [sentence.rpartition(", ")[2] for sentence in told] == ["3 layers"]
+
+
 def test_memory_is_what_a_run_s_step_then_takes():
     config = asked(mesh=(2, 2, 2), accumulate=2)
     part = plan_run(config, CPU8, parts=(LEARN,)).parts[0]
