@@ -24,7 +24,7 @@ from pper_jax.cli.options import (
     test_pool,
 )
 from pper_jax.errors import UserError, shown
-from pper_jax.files import check_output
+from pper_jax.files import check_output, finite
 
 SAMPLES_HELP = "a samples file, of completions or whole solutions; or a folder of TASK.py, or of TASK/N.py"
 
@@ -120,7 +120,7 @@ def _score(args: argparse.Namespace) -> int:
 
 def _add_eval(commands: Any) -> None:
     sub = add_command(
-        commands, "eval", _eval, "pass@k, pass rate and accuracy, by difficulty, with intervals",
+        commands, "eval", _eval, "pass@k, pass rate and accuracy, by difficulty and source, with intervals",
         "pper eval --model micro --tasks micro_python:heldout_kind:200:0 --k 1,4",
     )  # fmt: skip
     add_model(sub)
@@ -128,6 +128,8 @@ def _add_eval(commands: Any) -> None:
     sub.add_argument("--k", default="1", help="numbers with commas")
     sub.add_argument("--samples", type=PROGRAMS, help="programs a task (default: the largest k)")
     sub.add_argument("--out", help="keep samples and verdicts in this folder")
+    about = "compare on the same tasks: a folder of `pper eval --out`, a run, or a verdicts file"
+    sub.add_argument("--against", metavar="RUN", help=about)
     sub.add_argument("--json", action="store_true", help="print JSON")
     add_profile(sub)
     add_decoding(sub)
@@ -139,10 +141,14 @@ def _eval(args: argparse.Namespace) -> int:
     for name in ("samples.jsonl", "verdicts.jsonl") if args.out else ():
         check_output(Path(args.out) / name, [args.tasks, args.model, args.examples])
     pool, tasks = test_pool(args), tasks_of(args.tasks)
+    from pper_jax.programs.against import check_shared, earlier_evaluation, print_comparison
     from pper_jax.programs.evaluate import evaluate
     from pper_jax.programs.figures import print_figures
     from pper_jax.programs.language_model import open_model
 
+    earlier = earlier_evaluation(Path(args.against)) if args.against else None
+    if earlier is not None:
+        check_shared(tasks, earlier)
     config = decoder(args, args.samples or ks[-1], "--samples")
     result = evaluate(
         open_model(args.model, args.weights, profile_of(args, tasks)),
@@ -154,12 +160,15 @@ def _eval(args: argparse.Namespace) -> int:
         pool=pool,
         out=Path(args.out) if args.out else None,
         seed=args.seed,
+        against=earlier,
     )
     result["profile"] = args.profile
     if args.json:
-        print(json.dumps(result, indent=2))
-    else:
-        print_figures(result, ks)
+        print(json.dumps(finite(result), indent=2))
+        return 0
+    print_figures(result, ks)
+    if earlier is not None:
+        print_comparison(result["against"])
     return 0
 
 

@@ -11,10 +11,11 @@ from pper_jax.arguments import add_command, positive
 
 def add(commands: Any) -> None:
     """Add `pper report` to the parser."""
-    about = "write report.html of a run, or compare runs"
+    about = "write report.html of a run or compare runs, and print the paper's tables"
     sub = add_command(commands, "report", _report, about, "pper report runs/quickstart")
     sub.add_argument("runs", nargs="+", metavar="RUN")
     sub.add_argument("--out", help="where to write the page")
+    sub.add_argument("--markdown", action="store_true", help="print the tables alone, as Markdown")
 
 
 def add_inspection(commands: Any) -> None:
@@ -32,13 +33,19 @@ def add_inspection(commands: Any) -> None:
 
 
 def _report(args: argparse.Namespace) -> int:
-    from pper_jax.report import gain_lines, load_run, write_report
+    from pper_jax.report import as_markdown, as_text, gain_lines, labels_of, load_run, paper_tables, write_report
 
     page = write_report([Path(run) for run in args.runs], Path(args.out) if args.out else None)
-    for path in args.runs:
-        run = load_run(Path(path))
+    runs = [load_run(Path(path)) for path in args.runs]
+    tables = paper_tables(runs, labels_of(runs))
+    if args.markdown:
+        print("\n\n".join(map(as_markdown, tables)))
+        return 0
+    for run in runs:
         for line in gain_lines(run.summary):
             print(f"{run.name:20} {line}")
+    for table in tables:
+        print(f"\n{as_text(table)}")
     print(page)
     return 0
 

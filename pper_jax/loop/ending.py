@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -13,6 +13,7 @@ from pper_jax.files import RunFolder, finite, model_folder, notices, parse_jsonl
 from pper_jax.loop.parts import Parts
 from pper_jax.loop.state import LoopState
 from pper_jax.models import resolve_model, save_model
+from pper_jax.tasks import Task
 
 SHOWN = 10
 
@@ -42,7 +43,7 @@ def finish(parts: Parts, state: LoopState, folder: RunFolder) -> None:
         "seed": config.seed,
         "profile": config.profile,
         "rounds": config.rounds,
-        "splits": {name: gain(folder, name, last, config.seed) for name in parts.held_out},
+        "splits": {name: gain(folder, name, tasks, last, config.seed) for name, tasks in parts.held_out.items()},
         "programs": int(state.programs),
         "train_steps": int(state.train.step),
         "finished": True,
@@ -50,12 +51,14 @@ def finish(parts: Parts, state: LoopState, folder: RunFolder) -> None:
     write_json(folder.summary, finite(summary))
 
 
-def gain(folder: RunFolder, split: str, last: int, seed: int) -> dict[str, Any]:
-    """Before and after round ``last`` on one held-out split, with the paired difference and its bootstrap interval."""
+def gain(folder: RunFolder, split: str, tasks: Sequence[Task], last: int, seed: int) -> dict[str, Any]:
+    """Before and after round ``last`` on one held-out split: the paired difference, its interval, McNemar's test."""
+    names = [task.task_id for task in tasks]
     before, after = (
-        evaluation.pass_rates(read_jsonl(folder.verdicts(f"eval_{index:03d}_{split}"))) for index in (0, last)
+        evaluation.answers(evaluation.outcomes(names, rows).values(), "beam")
+        for rows in (read_jsonl(folder.verdicts(f"eval_{index:03d}_{split}")) for index in (0, last))
     )
-    return evaluation.compare(before, after, seed=seed)
+    return evaluation.compare(before[0], after[0], seed=seed)
 
 
 def most_replayed(folder: RunFolder, parts: Parts) -> list[dict[str, Any]]:

@@ -305,7 +305,7 @@ def evaluate(parts: Parts, state: LoopState, pool: TestPool, journal: Journal, i
                 )
                 samples = programs_of(parts.team, tasks, journal.samples(file), write_own)
                 rows = _tested(parts, pool, [*map(evaluation_task, tasks)], samples, path, f"{label} test")
-            found = evaluation.pass_rates(rows)
+            found, _ = evaluation.answers(evaluation.outcomes([task.task_id for task in tasks], rows).values(), "beam")
             rates += found[np.isfinite(found)].tolist()
             figures = evaluation.summarise(found, seed=config.seed)
             journal.log("eval", index, split=name, **figures)

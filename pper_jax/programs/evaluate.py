@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pper_jax.execution import TestPool
 from pper_jax.files import check_output, finish_together, open_partial
+from pper_jax.programs.against import Earlier, compare_with
 from pper_jax.programs.figures import figures
 from pper_jax.programs.testing import judge_samples, stored_verdicts, verdicts_asked
 from pper_jax.tasks import Sample, Task, evaluation_task
@@ -64,11 +65,13 @@ def evaluate(
     pool: TestPool,
     out: Path | None,
     seed: int,
+    against: Earlier | None = None,
 ) -> dict[str, Any]:
     """Sample, test and judge a model; returns the figures that ``print_figures`` shows, as plain data.
 
     With ``out`` the samples and verdicts are kept there, and an interrupted evaluation goes on where it stopped. Files
     of an evaluation that is there already stay until all of this one is done, and then are replaced together.
+    With ``against``, the key ``against`` holds the comparison that ``print_comparison`` shows.
     """
     import jax
 
@@ -90,8 +93,10 @@ def evaluate(
             pool.expect(len(samples))
             with pool:
                 rows = judge_samples(judged, pool, [*map(evaluation_task, tasks)], samples, label="test")
-            finish_together([(written, [sample.to_json() for sample in samples]), (judged, rows)])
-    return figures(tasks, rows, ks, method, seed)
+            kept = [{**row, "method": method} for row in rows]
+            finish_together([(written, [sample.to_json() for sample in samples]), (judged, kept)])
+    result = figures(tasks, rows, ks, method, seed)
+    return result if against is None else {**result, "against": compare_with(against, tasks, rows, method, seed)}
 
 
 @contextmanager

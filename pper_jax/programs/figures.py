@@ -1,10 +1,9 @@
-"""What verdicts amount to: pass@k, pass rate and accuracy, in all and by difficulty."""
+"""What verdicts amount to: pass@k, pass rate and accuracy, in all, by difficulty and by source."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,109 +32,87 @@ def summarise_verdicts(rows: Sequence[dict[str, Any]], tasks: Sequence[Task] = (
     return f"{len(rows)} programs: {kinds}; mean pass rate {rate}{left_out}{unanswered}"
 
 
-@dataclass(frozen=True)
-class _Judged:
-    """What became of one task: the pass rates of its programs that could be judged, best first.
-
-    ``programs`` counts the others too; a task without any program has failed.
-    """
-
-    rates: tuple[float, ...]
-    programs: int
-
-    @property
-    def known(self) -> bool:
-        """False where programs came and none of them could be judged, which is no fault of theirs."""
-        return bool(self.rates) or self.programs == 0
-
-    def marks(self, k: int) -> list[bool]:
-        """Which of its programs pass; those that are missing to ``k`` have failed."""
-        return [rate == 1 for rate in self.rates] + [False] * (k - self.programs)
-
-    def answer(self, method: str) -> tuple[float, float]:
-        """Pass rate and share of programs that pass: over all where they are drawn at random, else of the best."""
-        rates = self.rates if method == "sample" else self.rates[:1]
-        if not rates:
-            return (0.0, 0.0) if self.known else (np.nan, np.nan)
-        return float(np.mean(rates)), float(np.mean([rate == 1 for rate in rates]))
+def groups_of(tasks: Iterable[Task]) -> dict[str, dict[str, list[str]]]:
+    """Task ids by label, for ``by_difficulty`` and ``by_source``; tasks without a label are in no group of a kind."""
+    tasks = list(tasks)
+    kinds = {"by_difficulty": "difficulty", "by_source": "source"}
+    labels = {
+        kind: sorted({getattr(task, name) for task in tasks if getattr(task, name)}) for kind, name in kinds.items()
+    }
+    return {
+        kind: {label: [task.task_id for task in tasks if getattr(task, name) == label] for label in labels[kind]}
+        for kind, name in kinds.items()
+    }
 
 
 def figures(
     tasks: Sequence[Task], rows: Sequence[dict[str, Any]], ks: Sequence[int], method: str, seed: int
 ) -> dict[str, Any]:
-    """pass@k, pass rate and accuracy of verdict rows, in all and by difficulty.
+    """pass@k, pass rate and accuracy of verdict rows with 95 % intervals, in all, by difficulty and by source.
 
     ``tasks`` of each is how many the figures speak for: those without a program have failed (``unanswered``), those
-    of which no program could be judged are left out (``not_judged``). Programs drawn by ``method`` ``sample`` all
-    count alike; otherwise the best one is the answer, and ``pass@k`` says whether one of the best k programs passes.
+    whose answer could not be judged are left out (``not_judged``). ``answer`` says what the answer to a task is:
+    programs drawn by ``method`` ``sample`` all count alike; otherwise it is the first program, ``pass@k`` says whether
+    one of the first k passes, and ``mean_of_programs`` holds the figures of all of them.
     """
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for row in rows:
-        groups.setdefault(row["task_id"], []).append(row)
-    outcome = {
-        task.task_id: _Judged(
-            tuple(row["pass_rate"] for row in group if row["status"] != "infrastructure"), programs=len(group)
-        )
-        for task in tasks
-        for group in (groups.get(task.task_id, []),)
-    }
-    labels = sorted({task.difficulty for task in tasks if task.difficulty})
+    found = evaluation.outcomes([task.task_id for task in tasks], rows)
     return {
         "method": method,
+        "answer": evaluation.answer_name(method),
         "programs": len(rows),
         "statuses": count_statuses(rows),
-        "all": _figures_of(list(outcome.values()), ks, method, seed),
-        "by_difficulty": {
-            label: _figures_of([outcome[task.task_id] for task in tasks if task.difficulty == label], ks, method, seed)
-            for label in labels
+        "all": _figures_of(list(found.values()), ks, method, seed),
+        **{
+            kind: {label: _figures_of([found[name] for name in names], ks, method, seed) for label, names in by.items()}
+            for kind, by in groups_of(tasks).items()
         },
     }
 
 
-def _figures_of(outcomes: Sequence[_Judged], ks: Sequence[int], method: str, seed: int) -> dict[str, Any]:
-    answers = np.array([outcome.answer(method) for outcome in outcomes]).reshape(-1, 2)
-    result = evaluation.summarise(answers[:, 0], seed=seed, solved=answers[:, 1])
+def _figures_of(found: Sequence[evaluation.Outcome], ks: Sequence[int], method: str, seed: int) -> dict[str, Any]:
+    rates, solved = evaluation.answers(found, method)
+    result = evaluation.summarise(rates, seed=seed, solved=solved)
     for k in ks:
-        result[f"pass@{k}"] = _pass_at(k, [outcome.marks(k) for outcome in outcomes if outcome.known], method)
-    result["unanswered"] = sum(outcome.programs == 0 for outcome in outcomes)
-    result["not_judged"] = sum(not outcome.known for outcome in outcomes)
+        values = np.array([outcome.at(k, method) for outcome in found])
+        known = values[~np.isnan(values)]
+        result |= {**evaluation.figure(f"pass@{k}", known, seed), f"pass@{k}_tasks": len(known)}
+    if evaluation.answer_name(method) == "best beam" and any(len(outcome.rates) > 1 for outcome in found):
+        rates_of_all, solved_of_all = evaluation.answers(found, evaluation.SAMPLED)
+        result["mean_of_programs"] = evaluation.summarise(rates_of_all, seed=seed, solved=solved_of_all)
+    result["unanswered"] = sum(not outcome.rates for outcome in found)
+    result["not_judged"] = int(np.isnan(rates).sum())
     return result
-
-
-def _pass_at(k: int, passed: Sequence[Sequence[bool]], method: str) -> float | None:
-    """Mean over tasks with at least ``k`` judged programs; None when there is none."""
-    enough = [marks for marks in passed if len(marks) >= k] if method == "sample" else passed
-    if not enough:
-        return None
-    if method == "sample":
-        n, c = (np.array([f(marks) for marks in enough]) for f in (len, sum))
-        return float(evaluation.pass_at_k(n, c, k).mean())
-    return float(np.mean([any(marks[:k]) for marks in enough]))
 
 
 def print_figures(result: dict[str, Any], ks: Sequence[int]) -> None:
     """A table of the figures, percent, with 95 % intervals, and which tasks they do not speak for."""
-    heads = ["tasks", "pass rate", "accuracy", *(f"pass@{k}" for k in ks)]
-    rows = [("all", result["all"]), *result["by_difficulty"].items()]
+    names = ["pass_rate", "accuracy", *(f"pass@{k}" for k in ks)]
+    total, sources = result["all"], result.get("by_source", {})
+    rows = [("all", total), *result["by_difficulty"].items(), *(sources.items() if len(sources) > 1 else ())]
+    if "mean_of_programs" in total:
+        rows.append(("all, mean of the beams", total["mean_of_programs"]))
     width = max(len(name) for name, _ in rows)
-    print(f"{'':{width}}  {heads[0]:>5}  {heads[1]:>20}  {heads[2]:>20}  " + "  ".join(f"{h:>8}" for h in heads[3:]))
+    print(f"{'':{width}}  {'tasks':>5}  " + "  ".join(f"{name.replace('_', ' '):>20}" for name in names))
     for name, row in rows:
-        cells = [f"{row['tasks']:>5}", _with_interval(row, "pass_rate"), _with_interval(row, "accuracy")]
-        cells += [_percent(row[f"pass@{k}"]).rjust(8) for k in ks]
-        print(f"{name:{width}}  " + "  ".join(cells))
-    total = result["all"]
+        print(f"{name:{width}}  {row['tasks']:>5}  " + "  ".join(_with_interval(row, key).rjust(20) for key in names))
+    print(f"an answer is the {result['answer']}; percent, with 95 % intervals over tasks")
     if total["unanswered"]:
         print(f"{total['unanswered']} of {total['tasks']} tasks have no program, which counts as failed")
+    asked = total["tasks"] + total["not_judged"]
     if total["not_judged"]:
-        asked = total["tasks"] + total["not_judged"]
         print(f"{total['tasks']} of {asked} tasks could be judged; the others are left out, by no fault of theirs")
+    for k in ks:
+        if (known := total[f"pass@{k}_tasks"]) < total["tasks"]:
+            print(f"pass@{k} speaks for {known} of {asked} tasks: of the others too few programs could be judged")
 
 
-def _with_interval(row: dict[str, Any], key: str) -> str:
-    if row[key] is None:
-        return "unknown".rjust(20)
-    return f"{_percent(row[key])} [{_percent(row[key + '_low'])}, {_percent(row[key + '_high'])}]".rjust(20)
+def _with_interval(row: Mapping[str, Any], key: str) -> str:
+    if row.get(key) is None:
+        return "-" if key.startswith("pass@") else "unknown"
+    low, high = row[f"{key}_low"], row[f"{key}_high"]
+    return f"{percent(row[key])} [{percent(low)}, {percent(high)}]"
 
 
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f}"
+def percent(value: float) -> str:
+    """0.1234 -> "12.3"."""
+    return f"{100 * value:.1f}"

@@ -82,6 +82,17 @@ def test_file(tasks: Sequence[Task], samples_path: Path, out: Path, pool: TestPo
     return line + (f"; {known} verdicts were known from the same program and tests" if known else "")
 
 
+def task_digest(task: Task) -> str:
+    """What stands for a task's prompt and tests in verdict rows, so that evaluations of other tasks are told apart."""
+    return digest([task.prompt, dict(task.tests)])
+
+
+def _labels(task: Task) -> dict[str, str]:
+    """What verdict rows say of their task, so that figures can be grouped and compared without the tasks."""
+    labels = {"digest": task_digest(task), "source": task.source, "difficulty": task.difficulty}
+    return {f"task_{name}": value for name, value in labels.items() if value}
+
+
 def judge_samples(
     partial: Partial,
     pool: TestPool,
@@ -93,13 +104,15 @@ def judge_samples(
 ) -> list[dict[str, Any]]:
     """The verdict on every sample: ``known`` ones, what ``partial`` keeps, and the others, which it keeps then."""
     by_id = {task.task_id: task for task in tasks}
+    labels = {task.task_id: _labels(task) for task in tasks}
     done = {**(known or {}), **_judged(partial.units, samples)}
     todo = [i for i in range(len(samples)) if i not in done]
     jobs = [job_of(task, samples[i].program(task)) for i in todo for task in (by_id[samples[i].task_id],)]
     with Progress(label, len(samples), done=len(done), unit="programs") as progress:
         for index, verdict in pool.as_completed(jobs):
             sample = todo[index]
-            done[sample] = {**verdict_row(samples[sample], verdict), "sample": sample}
+            row = verdict_row(samples[sample], verdict)
+            done[sample] = {**labels[samples[sample].task_id], **row, "sample": sample}
             partial.append(done[sample])
             progress.update(1)
     rows = [done[i] for i in range(len(samples))]

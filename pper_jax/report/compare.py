@@ -8,15 +8,22 @@ from html import escape
 
 from pper_jax.report import elements, plots, words
 from pper_jax.report.data import METRICS, RunData, flat
+from pper_jax.report.tables import ABOUT_TABLES, NO_VERDICTS, paper_tables
 
 MOST_CURVES = 4
-SECTIONS = (("gains", "Gains"), ("curves", "Rounds"), ("work", "Work done"), ("settings", "Settings that differ"))
+SECTIONS = (
+    ("gains", "Gains"),
+    ("tables", "By difficulty and source"),
+    ("curves", "Rounds"),
+    ("work", "Work done"),
+    ("settings", "Settings that differ"),
+)
 _QUIET = ("name", "out", "output", "run_dir")
 
 
 def comparison_page(runs: Sequence[RunData]) -> str:
     """The comparison as HTML text; a run without results is listed as such."""
-    labels = _labels(runs)
+    labels = labels_of(runs)
     splits = list(dict.fromkeys(split for run in runs for split in run.splits))
     unfinished = [
         f"{label}: {words.progress(run)}" for label, run in zip(labels, runs, strict=True) if not run.finished
@@ -28,12 +35,18 @@ def comparison_page(runs: Sequence[RunData]) -> str:
         f'<p class="lede">{escape(_headline(runs, labels, splits))}</p>{banner}{elements.navigation(SECTIONS)}'
     )
     main = "\n".join(
-        [_gains(runs, labels, splits), _curves(runs, labels, splits), _work(runs, labels), _settings(runs, labels)]
+        [
+            _gains(runs, labels, splits),
+            _tables(runs, labels),
+            _curves(runs, labels, splits),
+            _work(runs, labels),
+            _settings(runs, labels),
+        ]
     )
     return elements.page("Runs compared – pper_jax", header, main)
 
 
-def _labels(runs: Sequence[RunData]) -> list[str]:
+def labels_of(runs: Sequence[RunData]) -> list[str]:
     """The runs' names; folder names where those repeat, paths where those do too."""
     choices = [[run.name for run in runs], [run.path.resolve().name for run in runs], [str(run.path) for run in runs]]
     best = next((names for names in choices if len(set(names)) == len(names)), choices[-1])
@@ -96,6 +109,11 @@ def _gains(runs: Sequence[RunData], labels: Sequence[str], splits: Sequence[str]
         else '<p class="empty">No evaluation has been recorded yet.</p>'
     )
     return elements.section("gains", "Gains", about, "".join(drawn), body)
+
+
+def _tables(runs: Sequence[RunData], labels: Sequence[str]) -> str:
+    body = elements.titled_tables(paper_tables(runs, labels), NO_VERDICTS)
+    return elements.section("tables", "By difficulty and source", ABOUT_TABLES, body)
 
 
 def _curves(runs: Sequence[RunData], labels: Sequence[str], splits: Sequence[str]) -> str:

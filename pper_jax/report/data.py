@@ -137,9 +137,9 @@ def load_run(run_dir: Path) -> RunData:
     notes: list[str] = []
     config_text = _text(path / "config.yaml", notes)
     config = _config(config_text, notes)
-    events = _events(_json_lines(path / "metrics.jsonl", notes))
+    events = _events(json_lines(path / "metrics.jsonl", notes))
     summary = _json(path / "summary.json", notes, quiet=True)
-    verdicts = {_round_of(file): _json_lines(file, notes) for file in sorted((path / "verdicts").glob("round_*.jsonl"))}
+    verdicts = {_round_of(file): json_lines(file, notes) for file in sorted((path / "verdicts").glob("round_*.jsonl"))}
     name = summary.get("name") or config.get("name") or path.resolve().name
     return RunData(
         path=path,
@@ -228,7 +228,7 @@ def _tasks(file: Path) -> str | None:
     return f"{len(lines)} tasks, content {digits}"
 
 
-def _json_lines(file: Path, notes: list[str]) -> list[Row]:
+def json_lines(file: Path, notes: list[str]) -> list[Row]:
     """The objects of a JSON-lines file; a torn last line is what a stopped run leaves and is dropped silently."""
     rows, bad = [], 0
     lines = _text(file, notes).split("\n")
@@ -281,7 +281,7 @@ def _replayed(path: Path, verdicts: Mapping[int, list[Row]], notes: list[str]) -
     if not rows:
         return ()
     if any("prompt" not in row for row in rows):
-        tasks = _json_lines(path / "tasks.jsonl", notes)
+        tasks = json_lines(path / "tasks.jsonl", notes)
         prompts = {str(task.get("task_id")): task.get("prompt", "") for task in tasks}
         rows = [{"prompt": prompts.get(str(row.get("task_id")), "")} | row for row in rows]
     wanted = {_program_of(row) for row in rows}

@@ -10,6 +10,7 @@ from html import escape
 from pper_jax.report import svg
 from pper_jax.report.plots import Figure
 from pper_jax.report.style import CSS, PAGE
+from pper_jax.report.tables import Table
 
 _TOKENS = re.compile(
     r"(?P<m>\#[^\n]*)"
@@ -69,6 +70,16 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], label: str, css:
     kind = f' class="{css}"' if css else ""
     inner = f"<table{kind}><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
     return f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(label, quote=True)}">{inner}</div>'
+
+
+def titled_tables(tables: Sequence[Table], missing: str) -> str:
+    """Tables under their titles, with their notes, or the sentence that says why there are none."""
+    parts = [
+        f'<p class="about">{escape(one.title)}</p>{table(one.header, one.rows, one.title, f"t{one.words}")}'
+        + (f'<p class="note">{escape(one.note)}</p>' if one.note else "")
+        for one in tables
+    ]
+    return "".join(parts) or f'<p class="empty">{escape(missing)}</p>'
 
 
 def card(what: str, figure: str, more: str = "", css: str = "") -> str:

@@ -11,6 +11,7 @@ from pper_jax.files import check_output, is_stream, write_atomic
 from pper_jax.report import elements, plots, words
 from pper_jax.report.compare import comparison_page
 from pper_jax.report.data import METRICS, Gain, Row, RunData, as_dict, load_run, number
+from pper_jax.report.tables import ABOUT_TABLES, NO_VERDICTS, paper_tables
 
 MOST_REPLAYED = 10
 OPEN = 2  # so many of them are unfolded at first
@@ -18,6 +19,7 @@ OUTCOMES = {"up": "clear gain", "down": "clear loss", "unclear": "no clear effec
 SECTIONS = (
     ("headline", "Result"),
     ("heldout", "Held-out tasks"),
+    ("tables", "By difficulty and source"),
     ("buffer", "Replay buffer"),
     ("verdicts", "Verdicts"),
     ("time", "Time"),
@@ -54,6 +56,7 @@ def run_page(run: RunData) -> str:
         [
             _result(run),
             _heldout(run),
+            _tables(run),
             _buffer(run),
             halves,
             _training(run),
@@ -213,6 +216,11 @@ def _heldout(run: RunData) -> str:
     return elements.section(
         "heldout", "Held-out tasks", about, elements.figures(shown, "No evaluation has been recorded yet.")
     )
+
+
+def _tables(run: RunData) -> str:
+    body = elements.titled_tables(paper_tables([run], [run.name]), NO_VERDICTS)
+    return elements.section("tables", "By difficulty and source", ABOUT_TABLES, body)
 
 
 def _buffer(run: RunData) -> str:

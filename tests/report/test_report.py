@@ -18,7 +18,7 @@ from pper_jax.errors import UserError
 from pper_jax.report import gain_lines, load_run, write_report
 from pper_jax.report.page import run_page
 
-SECTIONS = ["headline", "heldout", "buffer", "verdicts", "time", "training", "replayed", "health", "settings"]
+SECTIONS = ["headline", "heldout", "tables", "buffer", "verdicts", "time", "training", "replayed", "health", "settings"]
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 
 
@@ -276,7 +276,7 @@ def test_comparison(run: Path, tmp_path: Path) -> None:
     out = write_report([run, other])
     assert out == tmp_path.resolve() / "comparison.html"
     page = read(out)
-    assert [attrs["id"] for attrs in page.of("section")] == ["gains", "curves", "work", "settings"]
+    assert [attrs["id"] for attrs in page.of("section")] == ["gains", "tables", "curves", "work", "settings"]
     assert "The largest gain in pass rate on heldout_kind is that of quickstart: +8.4 points" in page.text[None]
     assert "1 run shows a clear gain" in page.text[None]
     assert "+1.8" in page.text["gains"]
