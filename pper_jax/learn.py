@@ -20,7 +20,18 @@ from pper_jax import replay
 from pper_jax.models import on_mesh, rules_of
 from pper_jax.models.lora import Adapted, LoraConfig
 from pper_jax.sharding import batch_devices, batch_sharding, check_batch, tree_shardings
-from pper_jax.train import Metrics, Objective, Packed, cross_entropy, pack, program_batch, train_step
+from pper_jax.train import (
+    Gather,
+    Metrics,
+    Objective,
+    Packed,
+    cross_entropy,
+    folded_axes,
+    gathered,
+    pack,
+    program_batch,
+    train_step,
+)
 from pper_jax.types import Params, TrainBatch, TrainState
 
 TARGET_LOGPROBS = ("sampler_logprobs", "reference_logprobs")
@@ -44,6 +55,7 @@ def make_learn_step(
     base: Params | None = None,
     lora: LoraConfig | None = None,
     packing: bool = False,
+    gather: Gather = "each",
 ) -> LearnStep:
     """Jitted ``(TrainState, ReplayState) -> (TrainState, ReplayState, Metrics, Draw, program ids [B])``, both donated.
 
@@ -56,6 +68,8 @@ def make_learn_step(
 
     With ``packing`` the drawn programs share rows, and no more rows are computed than they fill, in micro-batches of a
     size that suits the platform, at most ``batch_size / accumulate``; pairs are never packed.
+
+    ``gather``: how often a step gathers weights that are split over fsdp (:func:`pper_jax.train.train_step`).
 
     Raises:
         UserError: the mesh does not divide the batch, or parts a pair.
@@ -84,8 +98,12 @@ def make_learn_step(
         else:
             batch = jax.lax.with_sharding_constraint(programs, batch_sharding(mesh))
         measured_at = state.step  # of the parameters that the log-probs are measured with: those before the step
-        model = module if base is None else Adapted(on_mesh(module, mesh, rows=("fsdp",)), base, lora or LoraConfig())
-        state, metrics = train_step(model, optimizer, accumulate, state, batch, objective=objective, mesh=mesh)
+        model = module
+        if base is not None:
+            weights = gathered(base, mesh, rules_of(module)) if gather == "once" else base
+            model = Adapted(on_mesh(module, mesh, rows=folded_axes(gather)[1]), weights, lora or LoraConfig())
+        options: dict[str, Any] = {"objective": objective, "mesh": mesh, "gather": gather}
+        state, metrics = train_step(model, optimizer, accumulate, state, batch, **options)
         measured = jnp.where(jnp.isfinite(metrics.row_logprob), draw.indices, -1)
         buffer = replay.update(buffer, measured, metrics.row_logprob, measured_at)
         return state, replay.refresh(buffer, config, draw.indices), metrics, draw, drawn.program_id

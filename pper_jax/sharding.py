@@ -46,6 +46,7 @@ RULES: tuple[Rule, ...] = (
     rule(r"(up|gate)/bias$", ("tp",)),  # [F]
     rule(r"down/kernel$", ("tp", "fsdp")),  # [F, M]
     rule(r"lm_head/kernel$", ("fsdp", "tp"), (("fsdp", "tp"), None)),  # [M, V]
+    rule(r"lm_head/bias$", ("tp",)),  # [V]
     # Adapters (models/lora.py): A [*inputs, rank] and B [rank, *outputs] are split as their weight.
     rule(r"(query|key|value|up|gate|lm_head)/kernel/lora_a$", ("fsdp", None)),
     rule(r"(query|key|value)/kernel/lora_b$", (None, "tp", None)),

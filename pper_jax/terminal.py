@@ -124,18 +124,20 @@ class Progress:
     """Progress of one phase: a bar on a terminal, otherwise a line now and then with rate and time left.
 
     Use as a context manager; ``update`` after each unit of work, ``note`` to show a figure beside it. Entering and
-    ``update`` raise :class:`Interrupted` once a signal was heard: work ends between two units.
+    ``update`` call ``check``, which raises :class:`Interrupted` once a signal was heard: work ends between two units.
     """
 
-    def __init__(self, label: str, total: int, *, done: int = 0, unit: str = "") -> None:
-        self.label, self.total, self.done, self.unit = label, total, done, unit
+    def __init__(
+        self, label: str, total: int, *, done: int = 0, unit: str = "", check: Callable[[], None] = check_interrupted
+    ) -> None:
+        self.label, self.total, self.done, self.unit, self._check = label, total, done, unit, check
         self._first, self._began, self._printed = done, time.monotonic(), time.monotonic()
         self._note = ""
         self._bar: Any = None
 
     def __enter__(self) -> Progress:
         """Start showing."""
-        check_interrupted()
+        self._check()
         if sys.stderr.isatty():
             from rich import progress
             from rich.console import Console
@@ -168,7 +170,7 @@ class Progress:
         elif time.monotonic() - self._printed > PLAIN_EVERY_S:
             self._printed = time.monotonic()
             self._line()
-        check_interrupted()
+        self._check()
 
     def note(self, text: str) -> None:
         """Show ``text`` beside the count from now on."""

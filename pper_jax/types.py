@@ -89,10 +89,21 @@ class BeamLayerCache:
 
 @struct.dataclass
 class BeamMask:
-    """What the beams may see: ``prompt [B, P]`` and ``generated [B, K, S]``, bool."""
+    """What the beams may see, and where it stands.
+
+    Attributes:
+        prompt: ``[B, P]`` bool, slots of the prompt.
+        generated: ``[B, K, S]`` bool, slots of generated tokens.
+        at: ``[B]`` int32, the position of this step's tokens.
+        written: ``[B, S]`` int32, the position of each generated slot's token.
+        size: how many keys a query sees at most, itself included, where a layer has a window.
+    """
 
     prompt: jax.Array
     generated: jax.Array
+    at: jax.Array
+    written: jax.Array
+    size: jax.Array | int | None = None
 
 
 @struct.dataclass

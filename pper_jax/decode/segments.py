@@ -36,6 +36,7 @@ class Batch:
         cache: one entry a layer.
         length: ``[B]`` int32, tokens of each row's prompt.
         visible: ``[B, K, S]`` bool, the slots of the beams' ancestors, before ``state.parent`` is applied.
+        written: ``[B, S]`` int32, the position of the token in each slot in use.
         taken: ``[B]`` int32, slots in use, from the first on.
         state: the method's.
     """
@@ -43,6 +44,7 @@ class Batch:
     cache: tuple[BeamLayerCache, ...]
     length: jax.Array
     visible: jax.Array
+    written: jax.Array
     taken: jax.Array
     state: Any
 
@@ -81,6 +83,7 @@ def begin(
         ),
         length=prompts.length,
         visible=jnp.zeros((batch, width, 0), bool),
+        written=jnp.zeros((batch, 0), jnp.int32),
         taken=jnp.zeros(batch, jnp.int32),
         state=state,
     )
@@ -100,6 +103,7 @@ def grow(batch: Batch, steps: int, on_host: bool = False) -> Batch:
             for layer in batch.cache
         ),
         visible=pad(batch.visible, (none, none, more)),
+        written=pad(batch.written, (none, more)),
     )
 
 
@@ -123,6 +127,7 @@ def compact(batch: Batch) -> Batch:
             for layer in batch.cache
         ),
         visible=jnp.take_along_axis(batch.visible & live[:, None], order[:, None], axis=-1),
+        written=jnp.take_along_axis(batch.written, order, axis=-1),
         taken=live.sum(-1, dtype=jnp.int32),
     )
 
@@ -152,14 +157,17 @@ def _step(module: nn.Module, params: Params, batch: Batch, method: Method) -> Ba
     own = place[:, None] == jnp.arange(width)[:, None]
     visible = take_beams(batch.visible, state.parent) | own
     prompt_slots = batch.cache[0].prompt_key.shape[-1] if batch.cache else 0
-    mask = BeamMask(prompt=jnp.arange(prompt_slots) < batch.length[:, None], generated=visible)
-    positions = jnp.broadcast_to((batch.length + state.step - 1)[:, None], (rows, width))
+    at = batch.length + state.step - 1
+    written = jnp.where((place >= 0) & (place < width), at[:, None], batch.written)
+    mask = BeamMask(jnp.arange(prompt_slots) < batch.length[:, None], visible, at, written)
+    positions = jnp.broadcast_to(at[:, None], (rows, width))
     apply: Callable[..., Any] = partial(module.apply, {"params": params})
     hidden, cache = apply(state.token, positions, mask, cache=batch.cache, write_at=batch.taken, method="hidden")
     return replace(
         batch,
         cache=cache,
         visible=visible,
+        written=written,
         taken=batch.taken + jnp.where(state.done, 0, width),
         state=method.advance(state, _outlook(module, params, hidden)),
     )

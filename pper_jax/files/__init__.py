@@ -12,7 +12,7 @@ from pper_jax.files.jsonl import (
     read_text,
 )
 from pper_jax.files.locks import lock_folder
-from pper_jax.files.model_folder import check_model_folder, fresh_folder
+from pper_jax.files.model_folder import check_model_folder, fresh_folder, notices
 from pper_jax.files.outputs import check_output, is_stream, target_of, write_atomic, write_json, write_together
 from pper_jax.files.partial import Partial, finish_together, open_partial, partial_of
 from pper_jax.files.run_folder import RunFolder, empty_marked_folder, is_marked, mark_folder, model_folder
@@ -36,6 +36,7 @@ __all__ = [
     "lock_folder",
     "mark_folder",
     "model_folder",
+    "notices",
     "open_partial",
     "parse_jsonl",
     "partial_of",

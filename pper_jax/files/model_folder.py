@@ -16,6 +16,7 @@ NAMES = frozenset(
     "config.json generation_config.json model.safetensors tokenizer.json tokenizer_config.json special_tokens_map.json "
     "added_tokens.json chat_template.jinja".split()
 )
+NOTICES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE", "NOTICE.txt")  # go where the model goes
 
 
 def check_model_folder(path: str | Path, also: Collection[str] = ()) -> None:
@@ -42,6 +43,18 @@ def check_model_folder(path: str | Path, also: Collection[str] = ()) -> None:
     if others := sorted(present - NAMES - {*also}):
         raise UserError(f"{path}: holds {others[0]}, which would be lost; give another path, or move it away")
     check_output(target.with_name(f".{target.name}."))  # it is written beside
+
+
+def notices(path: str | Path) -> dict[str, str]:
+    """The texts of the licence and notice files that lie in a model's folder, or beside its file, by name."""
+    folder = Path(path) if os.path.isdir(path) else Path(path).parent
+    found = {}
+    for name in NOTICES:
+        try:
+            found[name] = (folder / name).read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            continue
+    return found
 
 
 @contextmanager

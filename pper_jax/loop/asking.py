@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 BY_CONTENT = frozenset({"model", "tasks"})  # keys that may be spelled otherwise, where digests are compared
-# What may change between two calls without changing a number (the mesh: but for rounding).
+# What may change between two calls without changing a number (the mesh and what it gathers: but for rounding).
 FREE = frozenset(
     {
         "name",
@@ -17,6 +17,7 @@ FREE = frozenset(
         "distributed",
         "rounds",
         "train.checkpoint_every",
+        "train.gather",
         "train.stop_after_skipped",
         "train.stop_after_unchanged",
         "execution.workers",

@@ -38,7 +38,7 @@ def _scored(parts: Parts, params: Params, items: replay.Items, label: str) -> np
     rows, count = parts.config.train.batch_size, items.valid.shape[0]
     fields = [np.asarray(field) for field in (items.tokens, items.prompt_length, items.length, items.valid)]
     scored = []
-    with Progress(label, count, unit="programs") as progress:
+    with Progress(label, count, unit="programs", check=parts.team.check(parts.mesh)) as progress:
         for first in range(0, count, rows):
             part = [_filled_up(field[first : first + rows], rows) for field in fields]
             batch = program_batch(*part)

@@ -23,6 +23,7 @@ from pper_jax.terminal import check_interrupted
 from pper_jax.text import profile_named
 from pper_jax.train.objectives import ObjectiveConfig
 from pper_jax.train.optimizer import OptimizerConfig
+from pper_jax.train.step import Gather
 
 # More is a slip of the keyboard: no machine holds the arrays, or the processes.
 MOST_PROGRAMS, MOST_TOKENS, MOST_ROWS, MOST_WORKERS = 10_000, 1 << 20, 1 << 16, 10_000
@@ -195,7 +196,9 @@ class LearnSection(TrainSection):
     from the parameters and the optimizer's state of the best round.
 
     ``packing``: programs share rows, and no more rows are computed than they fill. ``scan_layers``, ``remat`` and
-    ``lean_loss`` save memory, ``attention: cudnn`` time (see :class:`pper_jax.models.Compute`).
+    ``lean_loss`` save memory, ``attention: cudnn`` time (see :class:`pper_jax.models.Compute`). ``gather: once``:
+    weights split over fsdp are gathered once a step and not by each micro-batch, and their gradients added up once;
+    it takes the memory of whole weights and of a whole gradient on every device.
     """
 
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
@@ -206,6 +209,7 @@ class LearnSection(TrainSection):
     remat: Literal["none", "dots", "full"] = "none"
     lean_loss: bool = False
     attention: Literal["cudnn"] | None = None
+    gather: Gather = "each"
 
     def __post_init__(self) -> None:
         super().__post_init__()

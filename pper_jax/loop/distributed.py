@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -31,9 +32,9 @@ from pper_jax.execution.shard import shard
 from pper_jax.files import dump_jsonl, read_jsonl, write_atomic
 from pper_jax.loop.lifeline import ADVICE, Lifeline, accept, connect, listen, tell
 from pper_jax.loop.processes import DistributedSection
-from pper_jax.sharding import make_mesh
+from pper_jax.sharding import AXES, make_mesh
 from pper_jax.tasks import Sample, Task
-from pper_jax.terminal import Interrupted, end_now
+from pper_jax.terminal import Interrupted, check_interrupted, end_now, interrupted
 from pper_jax.types import Params
 
 GRACE_S = 60
@@ -75,6 +76,10 @@ class Team:
         own, tp = jax.local_devices(), mesh.shape["tp"]
         return make_mesh(-1, 1, tp if len(own) % tp == 0 else 1, devices=own) if len(own) > 1 else None
 
+    def check(self, mesh: Mesh) -> Callable[[], None]:
+        """What ends work that all do together on ``mesh``, between two units of it: for one process its own signal."""
+        return check_interrupted if self.count == 1 else Bell(mesh)
+
     def params(self, params: Params) -> Params:
         """Global parameters as this process can decode with them: whole, on a device of its own."""
         if self.count == 1:
@@ -84,9 +89,37 @@ class Team:
         return jax.tree.map(lambda leaf: leaf.addressable_data(0), whole)
 
 
+class Agreed(Interrupted):
+    """A process of the run was told to end, and all end at the same place."""
+
+
+class Bell:
+    """Called by all processes after each unit of work that they do together; raises :class:`Agreed` in all of them
+    after the same unit, once one was told to end.
+
+    The question goes to the devices of ``mesh`` behind the work in hand and is answered one call later, so that nothing
+    waits for the newest unit.
+    """
+
+    def __init__(self, mesh: Mesh) -> None:
+        self._each = NamedSharding(mesh, PartitionSpec(AXES))
+        self._highest = jax.jit(jnp.max, out_shardings=NamedSharding(mesh, PartitionSpec()))
+        self._asked: jax.Array | None = None
+
+    def __call__(self) -> None:
+        """Ask whether any process was told to end, and obey the answer to the call before."""
+        own, before = interrupted() or 0, self._asked
+        codes = jax.make_array_from_callback((self._each.mesh.size,), self._each, lambda _: np.full(1, own, np.int32))
+        self._asked = self._highest(codes)
+        if before is not None and (code := int(before)):
+            raise Agreed(code)
+
+
 @contextmanager
 def joined(options: DistributedSection) -> Iterator[Team]:
     """Join the other processes of the run, which must be done before JAX is used; leave them at the end.
+
+    Where all are told to end at the same place they leave as they do at the end, when each has kept its part.
 
     Raises:
         RunFailure: they cannot be reached.
@@ -95,18 +128,26 @@ def joined(options: DistributedSection) -> Iterator[Team]:
         yield Team()
         return
     team, lifeline = _join(options)
+    told: Agreed | None = None
     try:
-        yield team
+        try:
+            yield team
+        except Agreed as error:
+            told = error
         multihost_utils.sync_global_devices("the end of the run")
     except BaseException as error:
         if _broken(error):
             time.sleep(PATIENCE_S)  # the lifeline knows who is gone, says so, and ends this process
-        lifeline.fail(_why(team, error))
+        lifeline.fail(_why(team, error), error.code if isinstance(error, Interrupted) else 1)
         code = 2 if isinstance(error, UserError) else 1
         atexit.register(_leave, error.code if isinstance(error, Interrupted) else code)
         raise
     lifeline.finish()
     jax.distributed.shutdown()
+    if told is not None:
+        if interrupted() is None:
+            tell(f"this process ends because another process of the run was told to end; {ADVICE}")
+        raise told
 
 
 def _join(options: DistributedSection) -> tuple[Team, Lifeline]:

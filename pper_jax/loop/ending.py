@@ -9,10 +9,10 @@ from typing import Any
 import jax
 
 from pper_jax import evaluation, replay
-from pper_jax.files import RunFolder, finite, parse_jsonl, read_jsonl, write_json
+from pper_jax.files import RunFolder, finite, model_folder, notices, parse_jsonl, read_jsonl, write_json
 from pper_jax.loop.parts import Parts
 from pper_jax.loop.state import LoopState
-from pper_jax.models import save_model
+from pper_jax.models import resolve_model, save_model
 from pper_jax.tasks import Task
 
 SHOWN = 10
@@ -35,7 +35,8 @@ def finish(parts: Parts, state: LoopState, folder: RunFolder) -> None:
     model, params = parts.model, jax.device_get(parts.team.params(parts.weights(state.train)))
     if not parts.team.leads:
         return
-    save_model(folder.model, model.module, params, model.tokenizer, eos_ids=model.eos_ids)
+    texts = notices(model_folder(resolve_model(config.model)))
+    save_model(folder.model, model.module, params, model.tokenizer, eos_ids=model.eos_ids, texts=texts)
     write_json(folder.replayed, finite({"programs": most_replayed(folder, parts)}))
     summary = {
         "name": config.name,

@@ -1,8 +1,8 @@
 """The processes of a run hold each other by sockets: when one ends before the run does, the others say so and end.
 
-Process 0 listens and every other process is connected to it. A line of text through a connection is why a process ends;
-a connection that breaks without one is a process that died. Process 0 passes on what it hears. Without this the others
-would wait for the dead one in their next collective, for minutes.
+Process 0 listens and every other process is connected to it. A line of text through a connection is why a process ends,
+behind the exit code that the others then have; a connection that breaks without one is a process that died. Process 0
+passes on what it hears. Without this the others would wait for the dead one in their next collective, for minutes.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class Lifeline:
         self._over = True
         self._tell(DONE)
 
-    def fail(self, reason: str) -> None:
-        """Tell the others why this process ends before the run is over."""
+    def fail(self, reason: str, code: int = 1) -> None:
+        """Tell the others why this process ends before the run is over, and which exit code that means for them."""
         self._over = True
-        self._tell(" ".join(reason.split()).encode()[:2000] + b"\n")
+        self._tell(f"{code} {' '.join(reason.split())}".encode()[:2000] + b"\n")
 
     def _tell(self, line: bytes) -> None:
         for peer in self._peers.values():
@@ -57,10 +57,12 @@ class Lifeline:
                 return
             self._over = True
         said = line.decode(errors="replace").strip()
-        reason = said or f"process {index} of the run died or cannot be reached any more; {ADVICE}"
-        self._tell(reason.encode() + b"\n")  # to the others, where this is process 0
+        code, _, reason = (
+            said or f"1 process {index} of the run died or cannot be reached any more; {ADVICE}"
+        ).partition(" ")
+        self._tell(f"{code} {reason}\n".encode())  # to the others, where this is process 0
         tell(f"this process ends because {reason}")
-        self._end(1)
+        self._end(int(code) if code.isdecimal() else 1)
 
 
 def tell(sentence: str) -> None:

@@ -54,7 +54,7 @@ class MixtureSource:
             own = path.with_name(f"{path.stem}.{name}.jsonl")
             return source.write(model, tasks, own, round_index=round_index, label=label)
         offered = fitting(model, tasks, source.offers(tasks, path.parent, label=label), self.most, name, label)
-        return [replace(sample, tokens=None, logprob=None) for sample in offered]
+        return [replace(sample, logprob=None) for sample in offered]  # another model's
 
 
 def mix(

@@ -194,6 +194,7 @@ def _learn_step(
         "base": base,
         "lora": config.lora,
         "packing": config.train.packing,
+        "gather": config.train.gather,
     }
     module = module.clone(compute=config.train.compute(module.compute))
     return make_learn_step(module, optimizer, train, mesh, config.replay, **{**options, **given})

@@ -7,6 +7,7 @@ same draws.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -28,6 +29,7 @@ from pper_jax.loop.config import RunConfig
 from pper_jax.loop.distributed import joined, programs_of, programs_of_the_first, verdicts_of
 from pper_jax.loop.ending import finish, is_finished
 from pper_jax.loop.journal import Journal, Onlooker
+from pper_jax.loop.mixture import SOURCE
 from pper_jax.loop.opening import claimed, horizon_of, is_same, open_run
 from pper_jax.loop.parts import Parts, build
 from pper_jax.loop.sources import ModelSource
@@ -116,7 +118,10 @@ def write(parts: Parts, state: LoopState, journal: Journal, index: int) -> list[
         else:
             samples = _written(parts, parts.writer(state), path, index)
     tokens = sum(sample.num_tokens or 0 for sample in samples)
-    journal.log("sample", index, programs=len(samples), tokens=tokens, seconds=clock.seconds)
+    more = {}
+    if parts.config.sources:
+        more["sources"] = dict(Counter(sample.extra[SOURCE] for sample in samples))
+    journal.log("sample", index, programs=len(samples), tokens=tokens, seconds=clock.seconds, **more)
     return samples
 
 
@@ -203,7 +208,9 @@ def learn(parts: Parts, state: LoopState, journal: Journal, checkpoints: Checkpo
     step = first
     with (
         journal.phase(index, "train"),
-        Progress(f"round {index}: train", options.steps, done=first, unit="steps") as progress,
+        Progress(
+            f"round {index}: train", options.steps, done=first, unit="steps", check=parts.team.check(parts.mesh)
+        ) as progress,
     ):
         try:
             while step < options.steps:
@@ -218,8 +225,6 @@ def learn(parts: Parts, state: LoopState, journal: Journal, checkpoints: Checkpo
                 progress.update(1)
         except Interrupted:
             steps.write()
-            if parts.team.count > 1:  # the others are not asked to save; the last checkpoint stands
-                raise
             checkpoints.save(state.at(index, step))
             raise
         steps.write()

@@ -112,7 +112,7 @@ class TeacherSource:
 
     def offers(self, tasks: Sequence[Task], folder: Path, *, label: str) -> list[Sample]:
         """Its programs as texts: its tokens mean nothing to another model."""
-        file = folder / f"{self.name}.jsonl"
+        file = folder / f"source_{self.name}.jsonl"
         if file.exists():
             samples = [Sample.from_json(row, f"{file}, a row") for row in read_jsonl(file)]
         else:

@@ -6,16 +6,18 @@ serves training (no cache), prefill (many slots at once) and beam decoding (one 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jax import lax
 
-from pper_jax.models.config import Compute, ModelConfig
-from pper_jax.models.layers import dense, residual, rotary_frequencies, rotate
+from pper_jax.models.config import LARGEST, Compute, ModelConfig
+from pper_jax.models.layers import dense, local_frequencies, residual, rotary_frequencies, rotate
 from pper_jax.models.masks import Mask
 from pper_jax.types import BeamLayerCache, BeamMask, LayerCache
 from pper_kernels.beam_attention import beam_attention
@@ -26,11 +28,19 @@ Seen = Mask | jax.Array  # what a call's queries may see; the array is [B, S, C]
 
 
 class Attention(nn.Module):
-    """Grouped-query attention over the keys of this call or over a cache that this call extends."""
+    """Grouped-query attention over the keys of this call or over a cache that this call extends.
+
+    Attributes:
+        rotary: whether queries and keys are rotated by their positions.
+        interleaved: whether the pairs that turn are neighbours.
+        head_norm: makes the norm of each head's queries and keys, where a family has one.
+    """
 
     config: ModelConfig
     compute: Compute
     rotary: bool
+    interleaved: bool = False
+    head_norm: Callable[..., nn.Module] | None = None
 
     @nn.compact
     def __call__(
@@ -44,11 +54,15 @@ class Attention(nn.Module):
 
         query = project("query", cfg.num_heads)
         key, value = project("key", cfg.num_kv_heads), project("value", cfg.num_kv_heads)
+        if self.head_norm is not None:
+            query = self.head_norm(cfg, "query_norm")(query).astype(compute.dtype)
+            key = self.head_norm(cfg, "key_norm")(key).astype(compute.dtype)
         if self.rotary:
-            freqs = rotary_frequencies(cfg)
-            query, key = rotate(query, positions, freqs), rotate(key, positions, freqs)
+            query, key = (self._rotated(x, positions, mask) for x in (query, key))
+        if cfg.attention_scale is not None:  # what attends scales by head_dim ** -0.5
+            query = query * (cfg.attention_scale * cfg.head_dim**0.5)
         if isinstance(cache, BeamLayerCache):
-            mixed, cache = _attend_beams(query, key, value, cache, mask, write_at, compute.kernels)
+            mixed, cache = _attend_beams(query, key, value, cache, mask, write_at, compute.kernels, cfg.attention_cap)
         else:
             if cache is not None:
                 cache = _write(cache, key, value, write_at)
@@ -56,14 +70,30 @@ class Attention(nn.Module):
             seen = mask.dense(query.shape[1], key.shape[1], write_at) if isinstance(mask, Mask) else mask
             if compute.placement is not None:
                 query, key, value = compute.placement.attended(cfg.num_kv_heads, query, key, value)
-            mixed = attend(query, key, value, seen, compute.attention)
+            mixed = attend(query, key, value, seen, compute.attention, cfg.attention_cap)
             if compute.placement is not None:
                 mixed = compute.placement.mixed(mixed)
-        out = dense(compute, cfg.hidden_size, "out", bias=cfg.attention_bias, axes=2)(mixed)
-        return residual(compute, out), cache
+        bias = cfg.attention_bias if cfg.out_bias is None else cfg.out_bias
+        return residual(compute, dense(compute, cfg.hidden_size, "out", bias=bias, axes=2)(mixed)), cache
+
+    def _rotated(self, x: jax.Array, positions: jax.Array, mask: Seen | BeamMask) -> jax.Array:
+        cfg = self.config
+        freqs: jax.Array | np.ndarray = rotary_frequencies(cfg)
+        size = None if isinstance(mask, jax.Array) else mask.size
+        if cfg.local_rope_theta is not None and size is not None:
+            freqs = jnp.where(jnp.asarray(size) < LARGEST, local_frequencies(cfg), freqs)
+        factor = 1.0 if cfg.rope_scaling is None else cfg.rope_scaling.attention_factor
+        return rotate(x, positions, freqs, interleaved=self.interleaved, factor=factor)
 
 
-def attend(query: jax.Array, key: jax.Array, value: jax.Array, seen: jax.Array, how: str | None = None) -> jax.Array:
+def attend(
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    seen: jax.Array,
+    how: str | None = None,
+    cap: float | None = None,
+) -> jax.Array:
     """Scaled dot-product attention (1706.03762, eq. 1) of grouped queries, softmax in float32.
 
     Heads go before positions, so that scores are batched products and are written once; they are divided by their sum
@@ -74,18 +104,20 @@ def attend(query: jax.Array, key: jax.Array, value: jax.Array, seen: jax.Array, 
         key: ``[B, C, G, D]``; query heads ``h`` share key head ``h // (H / G)``.
         value: ``[B, C, G, D]``.
         seen: ``[B or 1, S, C]`` bool; a query that sees nothing gets the mean of all values.
-        how: ``"cudnn"`` takes cuDNN's fused attention, on NVIDIA GPUs.
+        how: ``"cudnn"`` takes cuDNN's fused attention, on NVIDIA GPUs; it has no soft cap.
+        cap: scores ``s`` become ``cap * tanh(s / cap)`` where it is given (Gemma 2, 2408.00118, section 2).
 
     Returns:
         ``[B, S, H, D]`` in the type of ``query``.
     """
-    if how == "cudnn":
+    if how == "cudnn" and cap is None:
         return jax.nn.dot_product_attention(query, key, value, mask=seen[:, None], implementation="cudnn")
     batch, steps, heads, width = query.shape
     groups = key.shape[2]
     query = (query * width**-0.5).reshape(batch, steps, groups, heads // groups, width).transpose(0, 2, 3, 1, 4)
     key, value = key.transpose(0, 2, 1, 3), value.transpose(0, 2, 1, 3)
     scores = jnp.einsum("bghsd,bgcd->bghsc", query, key, preferred_element_type=jnp.float32)
+    scores = scores if cap is None else cap * jnp.tanh(scores / cap)
     scores = jnp.where(seen[:, None, None], scores, LEAST_SCORE)
     weights = jnp.exp(scores - lax.stop_gradient(scores.max(-1, keepdims=True)))
     mixed = jnp.einsum("bghsc,bgcd->bghsd", weights.astype(value.dtype), value, preferred_element_type=jnp.float32)
@@ -109,8 +141,11 @@ def _attend_beams(
     mask: BeamMask,
     at: jax.Array,
     kernels: str | None,
+    cap: float | None,
 ) -> tuple[jax.Array, BeamLayerCache]:
     """One query a beam, all ``[B, K, heads, D]``; this call's keys and values go to the slots from ``at [B]`` on first.
+
+    A window or a soft cap takes the reference: the kernels want a prompt slot that is seen, and have no cap.
 
     NaN or infinite values are stored as finite ones: such a token has no successor, and a masked slot must not spoil
     the sums of the other beams.
@@ -122,7 +157,8 @@ def _attend_beams(
         value=_write_rows(cache.value, value.transpose(0, 2, 1, 3), at, axis=1),
     )
     keys_and_values = cache.prompt_key, cache.prompt_value, cache.key, cache.value
-    mixed = beam_attention(query, *keys_and_values, mask.prompt, mask.generated, implementation=kernels)
+    kernels = "reference" if mask.size is not None or cap is not None else kernels
+    mixed = beam_attention(query, *keys_and_values, mask.prompt, mask.generated, cap=cap, implementation=kernels)
     return mixed, cache
 
 

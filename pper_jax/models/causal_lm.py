@@ -12,8 +12,9 @@ from flax import linen as nn
 from jax import lax
 
 from pper_jax.models.attention import Seen
-from pper_jax.models.config import Compute, ModelConfig
+from pper_jax.models.config import LARGEST, Compute, ModelConfig
 from pper_jax.models.layers import Int8Dense, residual
+from pper_jax.models.masks import windowed
 from pper_jax.types import KVCache, Params
 from pper_kernels.project_topk import project_top_log_probs, top_log_probs
 
@@ -62,11 +63,10 @@ class CausalLM(nn.Module):
         self.layers = [self.block(cfg, compute, name=f"layer_{i}") for i in range(cfg.num_layers)]
         self.final_norm = self.norm(cfg)
         if compute.quantized:
-            self.lm_head: nn.Module = Int8Dense((cfg.vocab_size,), 1, False, compute.dtype, jnp.float32)
+            self.lm_head: nn.Module = Int8Dense((cfg.vocab_size,), 1, cfg.head_bias, compute.dtype, jnp.float32)
         elif not self.tied:
-            self.lm_head = nn.Dense(
-                compute.head_columns(cfg.vocab_size), use_bias=False, dtype=compute.dtype, dot_general=_float32_dot
-            )
+            columns = compute.head_columns(cfg.vocab_size)
+            self.lm_head = nn.Dense(columns, cfg.head_bias, dtype=compute.dtype, dot_general=_float32_dot)
 
     @property
     def tied(self) -> bool:
@@ -85,9 +85,10 @@ class CausalLM(nn.Module):
         x = self.embed(tokens, positions)
         if cache is None and self.compute.scan_layers and not self.is_initializing():
             return self._normed(self._scanned(x, positions, mask)), None
-        extended = []
+        extended, windows = [], self.config.windows or (0,) * self.config.num_layers
         for i, layer in enumerate(self.layers):
-            x, layer_cache = layer(x, positions, mask, None if cache is None else cache[i], write_at)
+            seen = windowed(mask, windows[i]) if windows[i] else mask
+            x, layer_cache = layer(x, positions, seen, None if cache is None else cache[i], write_at)
             x = residual(self.compute, x)
             extended.append(layer_cache)
         return self._normed(x), None if cache is None else tuple(extended)
@@ -99,30 +100,46 @@ class CausalLM(nn.Module):
         """All blocks as one that is compiled once and run over their stacked weights."""
         block = self.block(self.config, self.compute, parent=None)
         weights = [layer.variables["params"] for layer in self.layers]
+        sizes = jnp.asarray([window or LARGEST for window in self.config.windows]) if any(self.config.windows) else None
 
-        def step(x: jax.Array, params: Params) -> tuple[jax.Array, None]:
-            x, _ = block.apply({"params": params}, x, positions, mask, None, 0)
+        def step(x: jax.Array, layer: tuple[Params, jax.Array | None]) -> tuple[jax.Array, None]:
+            params, size = layer
+            seen = mask if size is None else windowed(mask, size)
+            x, _ = block.apply({"params": params}, x, positions, seen, None, 0)
             return residual(self.compute, x), None
 
         step = REMAT[self.compute.remat](step)
-        return lax.scan(step, x, jax.tree.map(lambda *each: jnp.stack(each), *weights))[0]
+        return lax.scan(step, x, (jax.tree.map(lambda *each: jnp.stack(each), *weights), sizes))[0]
 
     def head(self) -> tuple[jax.Array, bool]:
-        """The matrix that makes logits of hidden states, and whether it is ``[V, M]`` (an embedding) or ``[M, V]``."""
+        """The matrix that makes logits of what ``before_head`` gives, before a soft cap, and whether it is ``[V, M]``
+        (an embedding) or ``[M, V]``; a bias is its last row.
+        """
         if self.tied:
             return self.token_embedding.embedding, True
-        return self.lm_head.variables["params"]["kernel"][:, : self.config.vocab_size], False
+        leaves = self.lm_head.variables["params"]
+        rows = [leaves["kernel"], leaves["bias"][None]] if self.config.head_bias else [leaves["kernel"]]
+        return jnp.concatenate(rows)[:, : self.config.vocab_size], False
+
+    def before_head(self, hidden: jax.Array) -> jax.Array:
+        """Hidden states ``[..., M]``, with a 1 after them where ``head`` has a row for the bias."""
+        one = [(0, 0)] * (hidden.ndim - 1) + [(0, 1)]
+        return jnp.pad(hidden, one, constant_values=1) if self.config.head_bias else hidden
 
     def embed(self, tokens: jax.Array, positions: jax.Array) -> jax.Array:
         """What the first block reads, ``[B, S, M]``."""
         placement = self.compute.placement
         if placement is None or self.is_initializing():
-            x = self.token_embedding(tokens)
+            x = self._scaled(self.token_embedding(tokens))
             return x + self.position_embedding(positions) if self.learned_positions else x
-        x = jnp.take(self.table(), tokens, axis=0)
+        x = self._scaled(jnp.take(self.table(), tokens, axis=0))
         if self.learned_positions:
             x = x + jnp.take(placement.whole(self.position_embedding.embedding), positions, axis=0).astype(x.dtype)
         return residual(self.compute, x)
+
+    def _scaled(self, x: jax.Array) -> jax.Array:
+        scale = self.config.embedding_scale
+        return x if scale == 1 else x * jnp.asarray(scale, x.dtype)
 
     def table(self) -> jax.Array:
         """The token embedding ``[V, M]`` in the compute type; on a mesh with rows of zeros up to a multiple of tp."""
@@ -134,26 +151,28 @@ class CausalLM(nn.Module):
 
         A layout or a mesh may round ``V`` up: what goes beyond the vocabulary is ``-inf``.
         """
-        placement, tokens = self.compute.placement, self.config.vocab_size
+        placement, tokens, cap = self.compute.placement, self.config.vocab_size, self.config.logit_cap
         if self.tied:
             logits = jnp.einsum("...m,vm->...v", hidden, self.table(), preferred_element_type=jnp.float32)
         elif placement is None or placement.columns(tokens) == tokens or self.compute.quantized:
             logits = self.lm_head(hidden)
         else:
-            kernel = self.lm_head.variables["params"]["kernel"].astype(self.compute.dtype)
-            logits = _float32_dot(hidden, placement.table(kernel.T), (((hidden.ndim - 1,), (1,)), ((), ())))
+            kernel, _ = self.head()
+            table, hidden = placement.table(kernel.T.astype(self.compute.dtype)), self.before_head(hidden)
+            logits = _float32_dot(hidden, table, (((hidden.ndim - 1,), (1,)), ((), ())))
+        logits = logits if cap is None else cap * jnp.tanh(logits / cap)
         return logits if logits.shape[-1] == tokens else jnp.where(_within(logits, tokens), logits, -jnp.inf)
 
     def top(self, hidden: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
         """The ``count`` best tokens of hidden states ``[..., M]`` through ``compute.kernels``, best first.
 
         Returns ``(log-probability [..., count] float32, token [..., count] int32)``; logits are never held whole, but
-        for int8 weights, which the kernels of the projection do not read.
+        for int8 weights, which the kernels of the projection do not read, and soft caps.
         """
-        if self.compute.quantized:
+        if self.compute.quantized or self.config.logit_cap is not None:
             return top_log_probs(self.unembed(hidden), count)
         table, tied = self.head()  # a layout may have added columns, which count for nothing
-        rows = hidden.reshape(-1, hidden.shape[-1])
+        rows = self.before_head(hidden.reshape(-1, hidden.shape[-1]))
         found = project_top_log_probs(rows, table, count, transposed=tied, implementation=self.compute.kernels)
         logprob, token = (x.reshape(*hidden.shape[:-1], -1) for x in found)
         return logprob, token

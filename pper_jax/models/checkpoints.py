@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding
 
 from pper_jax.errors import UserError
 from pper_jax.files import fresh_folder, write_atomic
@@ -19,6 +21,7 @@ from pper_jax.models.config import Compute, ModelConfig
 from pper_jax.models.families import build_model, rules_of
 from pper_jax.models.stated import same_layers
 from pper_jax.models.weights import assemble, parameter_shapes
+from pper_jax.sharding import place, spec_for
 from pper_jax.types import Params
 
 
@@ -40,23 +43,26 @@ def load_model(path: str | Path, *, dtype: Any = None, mesh: Any = None) -> tupl
     path = Path(path)
     if os.path.isdir(path):  # Path.is_dir raises for names that the system cannot bear
         config, hf_config = hf.read_config(path)
-        tree = assemble(config, hf.weight_source(path, config), "hf", path)
+        source = hf.weight_source(path, config)
         tokenizer = hf.load_tokenizer(path, hf_config.eos_token_id)
     else:
         model = gguf.open_gguf(path)
         config = gguf.read_config(model)
-        tree = assemble(config, gguf.weight_source(model, config), "gguf", path)
+        source = gguf.weight_source(model, config)
         tokenizer = gguf.read_tokenizer(model)
     if not 0 < len(tokenizer) <= config.vocab_size:  # a token without an embedding would give NaN
         raise UserError(f"{path}: its tokenizer has {len(tokenizer)} tokens, its model embeds {config.vocab_size}.")
     module = build_model(config, Compute() if dtype is None else Compute(dtype=dtype))
-    if mesh is None:
-        params = jax.tree.map(jnp.array, tree)
-    else:
-        from pper_jax.sharding import shard_params
+    layout = "hf" if os.path.isdir(path) else "gguf"
+    return module, assemble(config, source, layout, path, _put(module, mesh)), tokenizer
 
-        params = shard_params(tree, mesh, rules_of(module))
-    return module, params, tokenizer
+
+def _put(module: CausalLM, mesh: Any) -> Callable[[str, np.ndarray], jax.Array]:
+    """What takes each parameter to its devices as soon as it is read, so that the host holds one tensor at a time."""
+    if mesh is None:
+        return lambda path, array: jnp.array(array)
+    rules = rules_of(module)
+    return lambda path, array: place(array, NamedSharding(mesh, spec_for(path, array.shape, mesh, rules)))
 
 
 def save_model(
@@ -98,7 +104,8 @@ def describe(path: str | Path) -> dict[str, Any]:
     """What ``pper models info`` prints, from headers alone: no weights are read.
 
     Keys: ``path, family, parameters, layers, hidden_size, heads, kv_heads, head_dim, mlp_size, vocabulary, context,
-    tied_embeddings, stored_as, bytes_on_disk``.
+    tied_embeddings, window, stored_as, bytes_on_disk``, and in bytes ``weights_float32, weights_bfloat16,
+    cache_per_token`` (float32, of one beam) and ``training_state`` (float32 parameters, gradients, AdamW's moments).
     """
     path = Path(path)
     if os.path.isdir(path):  # Path.is_dir raises for names that the system cannot bear
@@ -110,7 +117,16 @@ def describe(path: str | Path) -> dict[str, Any]:
         config, names, types = gguf.read_config(model), list(model.tensors), gguf.stored_types(model)
         size = path.stat().st_size
     same_layers(config.num_layers, names, path)
-    return {"path": str(path), **_widths(config), "stored_as": "+".join(sorted(types)), "bytes_on_disk": size}
+    stored = {"stored_as": "+".join(sorted(types)), "bytes_on_disk": size}
+    widths = _widths(config)
+    count = widths["parameters"]
+    needs = {
+        "weights_float32": 4 * count,
+        "weights_bfloat16": 2 * count,
+        "cache_per_token": 8 * config.num_layers * config.num_kv_heads * config.head_dim,
+        "training_state": 16 * count,
+    }
+    return {"path": str(path), **widths, **stored, **needs}
 
 
 def _widths(config: ModelConfig) -> dict[str, Any]:
@@ -126,4 +142,5 @@ def _widths(config: ModelConfig) -> dict[str, Any]:
         "vocabulary": config.vocab_size,
         "context": config.max_positions,
         "tied_embeddings": config.tie_embeddings,
+        "window": max(config.windows, default=0) or None,
     }

@@ -17,6 +17,7 @@ ACTIVATIONS = {
     "gelu_pytorch_tanh": lambda x: jax.nn.gelu(x, approximate=True),
     "gelu": lambda x: jax.nn.gelu(x, approximate=False),
     "relu": jax.nn.relu,
+    "gelu_fast": lambda x: jax.nn.gelu(x, approximate=True),
     "silu": jax.nn.silu,
 }
 
@@ -25,9 +26,12 @@ ACTIVATIONS = {
 class RopeScaling:
     """How rotary frequencies are stretched for contexts longer than those of pretraining.
 
-    ``kind`` is ``"linear"`` (all frequencies divided by ``factor``) or ``"llama3"`` (Llama 3.1: only the slow ones,
+    ``kind`` is ``"linear"`` (all frequencies divided by ``factor``), ``"llama3"`` (Llama 3.1: only the slow ones,
     which turn fewer than ``low_freq_factor`` times in ``original_max_positions``, with a ramp up to
-    ``high_freq_factor`` turns).
+    ``high_freq_factor`` turns), ``"yarn"`` (2309.00071: the same idea, with a ramp over the numbers of frequencies),
+    ``"longrope"`` (2402.13753: each divided by one of ``divisors``; beyond ``original_max_positions`` by
+    ``long_divisors``, which is not done: the context ends there) or ``"dynamic"`` (frequencies change beyond the
+    context that the model states, where it ends here). ``attention_factor`` multiplies what was rotated.
     """
 
     kind: str
@@ -35,6 +39,10 @@ class RopeScaling:
     low_freq_factor: float = 1.0
     high_freq_factor: float = 4.0
     original_max_positions: int = 8192
+    attention_factor: float = 1.0
+    truncate: bool = True
+    divisors: tuple[float, ...] = ()
+    long_divisors: tuple[float, ...] = ()
 
 
 LARGEST, MOST_HEAD_DIM = 2**31 - 1, 2**16  # of any size of a model, and of a head's width
@@ -49,8 +57,20 @@ class ModelConfig:
     """What a causal LM is, apart from how it is computed (``Compute``); hashable, so that jitted functions may close
     over it.
 
-    ``family`` is a key of ``MODEL_FAMILIES``. ``attention_bias`` covers query, key, value and output projections;
-    ``mlp_bias`` Llama's MLP (GPT-2's always has biases).
+    ``family`` is a key of ``MODEL_FAMILIES``; a family obeys what it has.
+
+    Attributes:
+        attention_bias: of query, key and value, and of the output where ``out_bias`` does not say otherwise.
+        mlp_bias: Llama's MLP (GPT-2's always has biases).
+        head_bias: of the output projection to the vocabulary.
+        rotary_dim: leading dimensions of each head that are rotated; 0: all.
+        local_rope_theta: ``rope_theta`` of the layers that have a window; None: the same.
+        windows: of each layer, how many keys a query sees at most, itself included; 0, or none at all: all keys.
+        attention_scale: what queries are multiplied by; None: ``head_dim ** -0.5``.
+        attention_cap: scores ``s`` become ``cap * tanh(s / cap)``.
+        logit_cap: likewise logits.
+        embedding_scale: what token embeddings are multiplied by.
+        parallel_residual: whether attention and MLP read the same input, where a family has both kinds.
     """
 
     family: str
@@ -69,9 +89,30 @@ class ModelConfig:
     mlp_bias: bool = False
     rope_theta: float = 10_000.0
     rope_scaling: RopeScaling | None = None
+    out_bias: bool | None = None
+    head_bias: bool = False
+    rotary_dim: int = 0
+    local_rope_theta: float | None = None
+    windows: tuple[int, ...] = ()
+    attention_scale: float | None = None
+    attention_cap: float | None = None
+    logit_cap: float | None = None
+    embedding_scale: float = 1.0
+    parallel_residual: bool = False
 
     def __post_init__(self) -> None:
         """Refuse sizes that are none, and names that nobody knows."""
+        for name in ("local_rope_theta", "attention_scale", "attention_cap", "logit_cap"):
+            if (value := getattr(self, name)) is not None:
+                check_number(name, value, above=0)
+        check_number("embedding_scale", self.embedding_scale, above=0)
+        check_number("rotary_dim", self.rotary_dim, least=0, most=self.head_dim, whole=True)
+        if self.rotary_dim % 2:
+            raise UserError(f"rotary_dim is {self.rotary_dim}; rotary positions need an even number.")
+        if self.windows and len(self.windows) != self.num_layers:
+            raise UserError(f"windows has {len(self.windows)} numbers for {self.num_layers} layers; it needs as many.")
+        for window in self.windows:
+            check_number("windows", window, least=0, most=LARGEST, whole=True)
         for name in SIZES:
             check_number(name, getattr(self, name), least=1, most=LARGEST, whole=True)
         check_number("head_dim", self.head_dim, least=1, most=MOST_HEAD_DIM, whole=True)

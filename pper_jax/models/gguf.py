@@ -13,9 +13,9 @@ import numpy as np
 
 from pper_jax.errors import UserError
 from pper_jax.models.config import LARGEST, ModelConfig
-from pper_jax.models.families import GGUFFacts, family_named
+from pper_jax.models.families import GGUFFacts, family_named, gguf_family
 from pper_jax.models.gguf_file import GGUF, open_gguf
-from pper_jax.models.stated import cut, refuse_unread_metadata
+from pper_jax.models.stated import Stated, cut, refuse_unread_metadata
 from pper_jax.models.weights import Source
 from pper_jax.ranges import check_number
 
@@ -29,8 +29,17 @@ LLAMA3_SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-PRE_TOKENIZERS = {"gpt-2": (False, None), "smollm": (True, None), "llama-bpe": (False, LLAMA3_SPLIT)}
+QWEN2_SPLIT = LLAMA3_SPLIT.replace(r"\p{N}{1,3}", r"\p{N}")
+PRE_TOKENIZERS = {
+    "gpt-2": (False, None),
+    "smollm": (True, None),
+    "starcoder": (True, None),
+    "refact": (True, None),
+    "llama-bpe": (False, LLAMA3_SPLIT),
+    "qwen2": (False, QWEN2_SPLIT),
+}
 ADDS_BOS = ("llama-bpe",)
+SENTENCEPIECE = "llama"  # as a tokenizer's kind
 
 
 def stored_types(model: GGUF) -> set[str]:
@@ -40,9 +49,7 @@ def stored_types(model: GGUF) -> set[str]:
 
 def read_config(model: GGUF) -> ModelConfig:
     """The model's configuration (compute type float32) from metadata and tensor names."""
-    family = family_named(model.stated().text("general.architecture"), str(model.path))
-    if family.read_gguf is None:
-        raise UserError(f"{model.path}: GGUF files of {family.name!r} are not read; use the Hugging Face folder.")
+    family = gguf_family(architecture := model.stated().text("general.architecture"), str(model.path))
     if "token_embd.weight" not in model.tensors:
         raise UserError(f"{model.path}: no tensor 'token_embd.weight'; this is not a whole language model.")
     divisors = _read_tensor(model, ROPE_DIVISORS) if ROPE_DIVISORS in model.tensors else None
@@ -55,7 +62,8 @@ def read_config(model: GGUF) -> ModelConfig:
         mlp_bias="blk.0.ffn_up.bias" in model.tensors,
         rope_divisors=divisors,
     )
-    stated = model.stated(f"{family.name}.")
+    stated = model.stated(f"{architecture}.")
+    assert family.read_gguf is not None
     config = family.read_gguf(stated, facts)
     refuse_unread_metadata(stated, positions=config.max_positions, head_dim=config.head_dim)
     return config
@@ -63,15 +71,17 @@ def read_config(model: GGUF) -> ModelConfig:
 
 def weight_source(model: GGUF, config: ModelConfig) -> Source:
     """Stored name -> reader for every weight, float32, rows of the rotary projections back in the half-split order."""
-    interleaved = family_named(config.family, str(model.path)).interleaved
+    family = family_named(config.family, str(model.path))
+    interleaved = family.interleaved
     source: dict[str, Callable[[], np.ndarray]] = {}
     for name in model.tensors.keys() - {ROPE_DIVISORS}:
         heads = next((count(config) for part, count in interleaved.items() if f".{part}." in name), None)
-        source[name] = partial(_read_tensor, model, name, heads)
+        shift = family.gguf_shift if name.endswith("norm.weight") else 0.0
+        source[name] = partial(_read_tensor, model, name, heads, shift)
     return source
 
 
-def _read_tensor(model: GGUF, name: str, heads: int | None = None) -> np.ndarray:
+def _read_tensor(model: GGUF, name: str, heads: int | None = None, shift: float = 0.0) -> np.ndarray:
     from gguf.quants import dequantize
 
     tensor = model.tensors[name]
@@ -80,6 +90,7 @@ def _read_tensor(model: GGUF, name: str, heads: int | None = None) -> np.ndarray
     except NotImplementedError:
         kind = tensor.kind.name
         raise UserError(f"{model.path}: tensor {name!r} is stored as {kind}, which cannot be dequantised.") from None
+    array = array - np.float32(shift) if shift else array
     return array if heads is None or len(array) % (2 * heads) else unpermute(array, heads)
 
 
@@ -89,17 +100,18 @@ def unpermute(rows: np.ndarray, heads: int) -> np.ndarray:
 
 
 def read_tokenizer(model: GGUF) -> Any:
-    """A transformers fast tokenizer from the file's tables: byte-level BPE with the pre-tokenizers that we know."""
+    """A transformers fast tokenizer from the file's tables: SentencePiece, or byte-level BPE split as we know it."""
     stated = model.stated("tokenizer.")
     kind, split = stated.text("ggml.model"), stated.text("ggml.pre", "gpt-2")
-    if kind != "gpt2" or split not in PRE_TOKENIZERS:
+    if kind != SENTENCEPIECE and (kind != "gpt2" or split not in PRE_TOKENIZERS):
         raise UserError(
             f"{model.path}: tokenizer {cut(repr(kind))} with pre-tokenizer {cut(repr(split))} is not supported "
-            f"(byte-level BPE split as {', '.join(PRE_TOKENIZERS)} is); use the model's Hugging Face folder."
+            f"(SentencePiece, and byte-level BPE split as {', '.join(PRE_TOKENIZERS)}, are); use the model's Hugging "
+            "Face folder."
         )
     from transformers import PreTrainedTokenizerFast
 
-    tokens, merges = stated.texts("ggml.tokens"), stated.texts("ggml.merges")
+    tokens = stated.texts("ggml.tokens")
     types = stated.wholes("ggml.token_type", [])
     names = {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding"}
     keys = {ours: f"ggml.{theirs}_token_id" for ours, theirs in names.items()}
@@ -107,12 +119,17 @@ def read_tokenizer(model: GGUF) -> Any:
     ids = {ours: stated.whole(key, least=0, most=len(tokens) - 1) for ours, key in given.items()}
     special = {f"{name}_token": tokens[index] for name, index in ids.items()}
     try:
-        backend = _byte_level_bpe(tokens, merges, *PRE_TOKENIZERS[split])
+        if kind == SENTENCEPIECE:
+            backend = _sentencepiece(model, stated, tokens)
+        else:
+            backend = _byte_level_bpe(tokens, stated.texts("ggml.merges"), *PRE_TOKENIZERS[split])
         _add_special(backend, tokens, types)
+    except UserError:
+        raise
     except Exception as error:  # tokenizers raises plain exceptions
         raise UserError(f"{model.path}: its tokenizer's tables do not fit together ({cut(error)}).") from error
     # where the file does not say it, llama.cpp adds a BOS for some pre-tokenizers
-    if stated.flag("ggml.add_bos_token", split in ADDS_BOS) and "bos" in ids:
+    if stated.flag("ggml.add_bos_token", split in ADDS_BOS or kind == SENTENCEPIECE) and "bos" in ids:
         _prepend(backend, special["bos_token"], ids["bos"])
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, clean_up_tokenization_spaces=False, **special)
     tokenizer.chat_template = stated.text("chat_template") if "chat_template" in stated else None
@@ -133,6 +150,23 @@ def _byte_level_bpe(tokens: list[str], merges: list[str], digits: bool, pattern:
     backend.pre_tokenizer = pre_tokenizers.Sequence(steps) if len(steps) > 1 else steps[0]
     backend.decoder = decoders.ByteLevel()
     return backend
+
+
+def _sentencepiece(model: GGUF, stated: Stated, tokens: list[str]) -> Any:
+    """What transformers makes of the vocabulary and its scores, by the architecture's habits."""
+    try:
+        from transformers.integrations.gguf import convert_gguf_tokenizer
+    except ImportError:
+        raise UserError(
+            f"{model.path}: a SentencePiece tokenizer in a GGUF file takes transformers 5.24 or newer (pip install "
+            "'transformers>=5.24'); or use the model's Hugging Face folder."
+        ) from None
+    tables: dict[str, Any] = {"tokenizer_type": SENTENCEPIECE, "tokens": tokens}
+    if "ggml.merges" in stated:
+        tables["merges"] = stated.texts("ggml.merges")
+    else:
+        tables["scores"] = stated.scores("ggml.scores")
+    return convert_gguf_tokenizer(model.stated().text("general.architecture"), tables)[0]
 
 
 def _add_special(backend: Any, tokens: list[str], types: list[int]) -> None:

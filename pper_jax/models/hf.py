@@ -5,20 +5,19 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from pper_jax.errors import UserError
 from pper_jax.models.config import ModelConfig
 from pper_jax.models.families import family_named
-from pper_jax.models.stated import MOST_LAYERS, Stated, cut, refuse_unread_config
+from pper_jax.models.stated import MOST_LAYERS, Stated, cut, read_json, refuse_unread_config
+from pper_jax.models.stored import stored
 from pper_jax.models.weights import Source, pack, parameter_shapes, stored_tensors
 from pper_jax.ranges import check_number
 from pper_jax.types import Params
@@ -27,7 +26,14 @@ from pper_jax.types import Params
 os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
 
 # buffers that older checkpoints carry and nobody reads
-BUFFERS = (".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq")
+BUFFERS = (
+    ".attn.bias",
+    ".attn.causal_mask",
+    ".attn.masked_bias",
+    ".attention.bias",
+    ".attention.masked_bias",
+    ".rotary_emb.inv_freq",
+)
 
 
 def read_config(folder: Path) -> tuple[ModelConfig, Any]:
@@ -36,7 +42,7 @@ def read_config(folder: Path) -> tuple[ModelConfig, Any]:
     ``UserError`` for a missing or unreadable ``config.json`` and for variants that we would compute wrongly.
     """
     path = folder / "config.json"
-    raw = _read_json(path)
+    raw = read_json(path)
     family = family_named(raw.get("model_type", ""), str(path))
     if raw.get("quantization_config"):
         raise UserError(
@@ -62,20 +68,6 @@ def _completed(path: Path, raw: dict[str, Any]) -> Any:
         raise UserError(f"{path}: transformers refuses it: {cut(error, 160)}") from error
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(
-            f"{path.parent}: no {path.name} there; give a Hugging Face model folder or a .gguf file."
-        ) from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not readable as JSON: {cut(error, 160)}") from error
-    if not isinstance(data, dict):
-        raise UserError(f"{path}: not a JSON object.")
-    return data
-
-
 def config_dict(config: ModelConfig, dtype: str, special_ids: Mapping[str, int | list[int] | None]) -> dict[str, Any]:
     """What ``config.json`` holds for transformers."""
     family = family_named(config.family, "model config")
@@ -90,61 +82,28 @@ def config_dict(config: ModelConfig, dtype: str, special_ids: Mapping[str, int |
     return common | family.write_hf(config)
 
 
-def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files of a folder: ``model.safetensors``, or the shards that its index names."""
-    single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
-    if single.exists():
-        return [single]
-    if index.exists():
-        shards = Stated(str(index), _read_json(index)).inner("weight_map").values.values()
-        if unknown := [name for name in shards if not isinstance(name, str) or Path(name).name != name]:
-            raise UserError(f"{index}: its weight_map names {cut(repr(unknown[0]))}, which is no file of the folder.")
-        files = [folder / name for name in sorted(set(shards))]
-        if lost := [file.name for file in files if not file.exists()]:
-            raise UserError(f"{folder}: {index.name} names {lost[0]!r}, which is not there; copy every shard.")
-        if files:
-            return files
-    if (folder / "pytorch_model.bin").exists():
-        raise UserError(f"{folder}: only pytorch_model.bin is there, and pickles are not read; save it as safetensors.")
-    raise UserError(f"{folder}: no weights there; model.safetensors, or its index and shards, is needed.")
-
-
 def stored_types(folder: Path) -> set[str]:
-    """The types of the stored weights as safetensors names them, e.g. ``{"BF16"}``, from the headers alone."""
-    return {handle.get_slice(name).get_dtype() for file in weight_files(folder) for handle, name in _tensors(file)}
+    """The types of the stored weights as safetensors names them, e.g. ``{"BF16"}``."""
+    return {tensor.kind for tensors in stored(folder) for tensor in tensors.values()}
 
 
 def stored_names(folder: Path) -> list[str]:
-    """The names of the stored weights, from the headers alone."""
-    return [name for file in weight_files(folder) for _, name in _tensors(file)]
-
-
-def _tensors(file: Path) -> list[tuple[Any, str]]:
-    try:
-        handle = safe_open(str(file), framework="np")
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{file}: not a readable safetensors file: {cut(error, 160)}") from error
-    return [(handle, name) for name in handle.keys()]  # noqa: SIM118 (not a dict)
+    """The names of the stored weights."""
+    return [name for tensors in stored(folder) for name in tensors]
 
 
 def weight_source(folder: Path, config: ModelConfig) -> Source:
     """Stored name -> reader for every weight of the folder, under the names of the full causal LM."""
-    prefix = family_named(config.family, str(folder)).hf_prefix
+    family = family_named(config.family, str(folder))
+    prefix = family.hf_prefix
+    whole = tuple(f"{module}." for module, _, _ in family.modules if not module.startswith(prefix))
+    tied = [f"{module}.weight" for module, _, ours in family.modules if config.tie_embeddings and ours == "lm_head"]
     source: dict[str, Callable[[], np.ndarray]] = {}
-    for file in weight_files(folder):
-        for handle, name in _tensors(file):
-            if name.endswith(BUFFERS) or (config.tie_embeddings and name == "lm_head.weight"):
-                continue
-            full = name if name.startswith((prefix, "lm_head.")) else prefix + name
-            source[full] = partial(_read_tensor, handle, name, file)
+    for tensors in stored(folder):
+        for name, tensor in tensors.items():
+            if not name.endswith(BUFFERS) and name not in tied:
+                source[name if name.startswith((prefix, *whole)) else prefix + name] = tensor.read
     return source
-
-
-def _read_tensor(handle: Any, name: str, file: Path) -> np.ndarray:
-    stored = handle.get_slice(name).get_dtype()
-    if stored not in ("F64", "F32", "F16", "BF16"):
-        raise UserError(f"{file}: tensor {name!r} is stored as {stored}; only F32, F16 and BF16 weights are read.")
-    return handle.get_tensor(name)
 
 
 def load_tokenizer(folder: Path, eos_token_id: int | list[int] | None) -> Any:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from jax import lax
 
 from pper_jax.models.config import Compute, ModelConfig
 
@@ -22,26 +25,74 @@ def rms_norm(config: ModelConfig, name: str | None = None) -> nn.Module:
     return nn.RMSNorm(epsilon=config.norm_eps, dtype=jnp.float32, name=name)
 
 
+class ShiftedRMSNorm(nn.Module):
+    """RMSNorm in float32 that multiplies by ``1 + scale`` (Gemma, 2403.08295), so that no scale at all is 0."""
+
+    epsilon: float
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """``[..., N]`` -> the same shape, float32."""
+        scale = self.param("scale", nn.initializers.zeros, (x.shape[-1],), jnp.float32)
+        x = x.astype(jnp.float32)
+        return x * lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + self.epsilon) * (1 + scale)
+
+
+def shifted_rms_norm(config: ModelConfig, name: str | None = None) -> nn.Module:
+    """RMSNorm with ``1 + scale``, in float32."""
+    return ShiftedRMSNorm(config.norm_eps, name=name)
+
+
 def rotary_frequencies(config: ModelConfig) -> np.ndarray:
-    """Angular frequencies of the rotary embedding (RoFormer, 2104.09864, eq. 15), ``[head_dim / 2]`` float32."""
-    freqs = config.rope_theta ** -(np.arange(0, config.head_dim, 2, dtype=np.float64) / config.head_dim)
-    scaling = config.rope_scaling
-    if scaling is not None and scaling.kind == "linear":
-        freqs = freqs / scaling.factor
-    elif scaling is not None:
-        turns = scaling.original_max_positions * freqs / (2 * np.pi)
-        keep = np.clip((turns - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor), 0, 1)
-        freqs = keep * freqs + (1 - keep) * freqs / scaling.factor
-    return freqs.astype(np.float32)
+    """Angular frequencies of the rotary embedding (RoFormer, 2104.09864, eq. 15), ``[rotary_dim / 2]`` float32."""
+    width = config.rotary_dim or config.head_dim
+    freqs = config.rope_theta ** -(np.arange(0, width, 2, dtype=np.float64) / width)
+    if (scaling := config.rope_scaling) is None or scaling.kind == "dynamic":
+        return freqs.astype(np.float32)
+    if scaling.kind == "linear":
+        return (freqs / scaling.factor).astype(np.float32)
+    if scaling.kind == "longrope":
+        return (freqs / np.asarray(scaling.divisors)).astype(np.float32)
+    low, high, longest = scaling.low_freq_factor, scaling.high_freq_factor, scaling.original_max_positions
+    if scaling.kind == "llama3":
+        keep = np.clip((longest * freqs / (2 * np.pi) - low) / (high - low), 0, 1)
+    else:
+        first, last = (_number(turns, width, config.rope_theta, longest) for turns in (high, low))
+        if scaling.truncate:
+            first, last = math.floor(first), math.ceil(last)
+        first, last = max(first, 0), min(last, width - 1)
+        keep = 1 - np.clip((np.arange(width // 2) - first) / (last - first or 0.001), 0, 1)
+    return (keep * freqs + (1 - keep) * freqs / scaling.factor).astype(np.float32)
 
 
-def rotate(x: jax.Array, positions: jax.Array, freqs: np.ndarray) -> jax.Array:
-    """Apply the rotary embedding (half-split layout) to ``x`` ``[B, S, H, D]`` at ``positions`` ``[B, S]``."""
+def _number(turns: float, width: int, theta: float, longest: int) -> float:
+    """Which frequency (of ``width / 2``, a fraction) turns so often in ``longest`` positions (YaRN, eq. 17 and 18)."""
+    return width * math.log(longest / (turns * 2 * math.pi)) / (2 * math.log(theta))
+
+
+def local_frequencies(config: ModelConfig) -> np.ndarray:
+    """Frequencies of the layers that have a window, where they have a ``rope_theta`` of their own: not stretched."""
+    theta = config.local_rope_theta or config.rope_theta
+    return rotary_frequencies(replace(config, rope_theta=theta, rope_scaling=None))
+
+
+def rotate(
+    x: jax.Array, positions: jax.Array, freqs: Any, *, interleaved: bool = False, factor: float = 1.0
+) -> jax.Array:
+    """Apply the rotary embedding to ``x`` ``[B, S, H, D]`` at ``positions`` ``[B, S]``.
+
+    The first ``2 * len(freqs)`` dimensions turn, in pairs of one of their first half and one of their second, or of
+    neighbours where ``interleaved``; ``factor`` multiplies them.
+    """
     angles = positions[..., None, None].astype(jnp.float32) * freqs  # [B, S, 1, D/2]
-    cos, sin = jnp.cos(angles), jnp.sin(angles)
-    first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
-    rotated = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
-    return rotated.astype(x.dtype)
+    cos, sin = jnp.cos(angles) * factor, jnp.sin(angles) * factor
+    width = 2 * freqs.shape[-1]
+    turned, rest = x[..., :width].astype(jnp.float32), x[..., width:]
+    pairs = turned.reshape(*turned.shape[:-1], -1, 2)
+    first, second = (pairs[..., 0], pairs[..., 1]) if interleaved else jnp.split(turned, 2, axis=-1)
+    both = first * cos - second * sin, second * cos + first * sin
+    turned = jnp.stack(both, axis=-1).reshape(turned.shape) if interleaved else jnp.concatenate(both, axis=-1)
+    return turned.astype(x.dtype) if width == x.shape[-1] else jnp.concatenate([turned.astype(x.dtype), rest], axis=-1)
 
 
 class FlatDense(nn.Module):

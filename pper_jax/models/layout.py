@@ -48,8 +48,9 @@ def decode_layout(module: CausalLM, params: Params, *, blocks: int = 2) -> tuple
     compute, tokens = replace(module.compute, column_blocks=blocks), module.config.vocab_size
     out = {name: _split(tree, blocks) if name.startswith("layer_") else tree for name, tree in params.items()}
     if not compute.quantized:
-        kernel = params["token_embedding"]["embedding"].T if module.tied else params["lm_head"]["kernel"]
-        out["lm_head"] = {"kernel": np.pad(kernel, ((0, 0), (0, compute.head_columns(tokens) - tokens)))}
+        head = {"kernel": params["token_embedding"]["embedding"].T} if module.tied else params["lm_head"]
+        more = (0, compute.head_columns(tokens) - tokens)
+        out["lm_head"] = {name: np.pad(leaf, [(0, 0)] * (leaf.ndim - 1) + [more]) for name, leaf in head.items()}
     return module.clone(compute=compute), out
 
 

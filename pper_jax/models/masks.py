@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from pper_jax.types import BeamMask
+
 
 @struct.dataclass
 class Mask:
@@ -17,24 +19,44 @@ class Mask:
         start: ``[B, S]`` int32, or anything that broadcasts to it.
         end: ``[B, S]`` int32, likewise.
         causal: static.
+        size: how many keys a query sees at most, itself included, where a layer has a window (may be traced).
+        also: ``[B, S, C]`` bool, what ranges cannot say.
     """
 
     start: jax.Array
     end: jax.Array
     causal: bool = struct.field(pytree_node=False, default=True)
+    size: jax.Array | int | None = None
+    also: jax.Array | None = None
 
-    def window(self, size: int) -> Mask:
+    def window(self, size: jax.Array | int) -> Mask:
         """The same mask where a query sees at most ``size`` keys: itself and those just before it."""
-        at = jnp.arange(self.start.shape[-1], dtype=jnp.int32)
-        return replace(self, start=jnp.maximum(self.start, at - (size - 1)))
+        return replace(self, size=size)
 
     def dense(self, queries: int, keys: int, write_at: jax.Array | int = 0) -> jax.Array:
         """``[B, queries, keys]`` bool (B may be 1); the first query stands in slot ``write_at``."""
-        slot = jnp.arange(keys)
+        slot, own = jnp.arange(keys), (write_at + jnp.arange(queries))[:, None]
         seen = (slot >= self.start[..., None]) & (slot < self.end[..., None])
         if self.causal:
-            seen &= slot <= (write_at + jnp.arange(queries))[:, None]
-        return seen
+            seen &= slot <= own
+        if self.size is not None:
+            seen &= slot > own - self.size
+        return seen if self.also is None else seen & self.also
+
+
+def windowed(mask: Mask | BeamMask | jax.Array, size: jax.Array | int) -> Mask | BeamMask:
+    """What a layer sees whose queries see ``size`` keys at most, itself included, of what ``mask`` allows.
+
+    Slots count, in which a row's tokens stand side by side; those of beams stand anywhere, so that positions count.
+    """
+    if isinstance(mask, Mask):
+        return mask.window(size)
+    if isinstance(mask, BeamMask):
+        oldest = (mask.at - size)[:, None]
+        prompt = mask.prompt & (jnp.arange(mask.prompt.shape[-1]) > oldest)
+        return replace(mask, prompt=prompt, generated=mask.generated & (mask.written > oldest)[:, None], size=size)
+    start = jnp.zeros((1, mask.shape[1]), jnp.int32)
+    return Mask(start, start + mask.shape[2], causal=False, size=size, also=mask)
 
 
 def causal_mask(length: int) -> Mask:

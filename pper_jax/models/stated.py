@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -97,9 +99,20 @@ class Stated:
         """A string."""
         return str(self._typed(key, default, str, "a text"))
 
-    def texts(self, key: str) -> list[str]:
+    def texts(self, key: str, default: list[str] | None = None) -> list[str]:
         """A list of strings."""
-        return list(self._list(key, None, str, "texts"))
+        return list(self._list(key, default, str, "texts"))
+
+    def numbers(self, key: str) -> list[float]:
+        """A list of finite numbers above 0."""
+        values = self._list(key, None, (int, float), "numbers")
+        for value in values:
+            check_number(f"{self.where}: {self.prefix}{key}", value, above=0, most=1e38)
+        return [float(value) for value in values]
+
+    def scores(self, key: str) -> list[float]:
+        """A list of numbers of either sign."""
+        return [float(value) for value in self._list(key, None, (int, float), "numbers")]
 
     def wholes(self, key: str, default: list[int] | None = None) -> list[int]:
         """A list of whole numbers."""
@@ -128,12 +141,27 @@ class Stated:
             raise UserError(f"{self.where}: {self.prefix}{key} is {cut(repr(value))}; it must be {name}.")
         return value
 
-    def _list(self, key: str, default: Any, kind: type, name: str) -> Any:
+    def _list(self, key: str, default: Any, kind: type | tuple[type, ...], name: str) -> Any:
         values = self._typed(key, default, list, f"a list of {name}")
         for value in values:
             if not isinstance(value, kind) or isinstance(value, bool):
                 raise UserError(f"{self.where}: {self.prefix}{key} holds {cut(repr(value))}; it must hold {name}.")
         return values
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file of a model folder; a ``UserError`` where there is none."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(
+            f"{path.parent}: no {path.name} there; give a Hugging Face model folder or a .gguf file."
+        ) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not readable as JSON: {cut(error, 160)}") from error
+    if not isinstance(data, dict):
+        raise UserError(f"{path}: not a JSON object.")
+    return data
 
 
 def cut(text: object, most: int = 80) -> str:

@@ -39,6 +39,7 @@ class StoredTensor:
     ours: tuple[str, ...]
     leaf: str
     hf_transposed: bool
+    groups: int = 1  # into which the outputs of each parameter are cut, those of one group side by side
 
     def transposed(self, layout: str) -> bool:
         """Whether ``layout`` (``"hf"`` or ``"gguf"``) stores the output axis first."""
@@ -65,7 +66,8 @@ def stored_tensors(config: ModelConfig, shapes: Shapes) -> list[StoredTensor]:
                 paths = tuple(f"{module.format(i=i)}/{leaf}" for module in ours.split("+"))
                 if all(path in shapes for path in paths):
                     names = [f"{name.format(i=i)}.{stored}" for name in (hf, gguf)]
-                    tensors.append(StoredTensor(names[0], names[1], paths, leaf, not family.conv1d(hf)))
+                    groups = family.fused_groups(config) if len(paths) > 1 else 1
+                    tensors.append(StoredTensor(names[0], names[1], paths, leaf, not family.conv1d(hf), groups))
     return tensors
 
 
@@ -80,7 +82,11 @@ def _flat_shape(path: str, shape: Sequence[int]) -> tuple[int, ...]:
 def pack(tensor: StoredTensor, flat: Mapping[str, Any], layout: str) -> np.ndarray:
     """The stored form of one tensor from our parameters (``path -> array``)."""
     parts = [np.asarray(flat[path]).reshape(_flat_shape(path, flat[path].shape)) for path in tensor.ours]
-    array = np.concatenate(parts, axis=-1) if len(parts) > 1 else parts[0]
+    if len(parts) > 1:
+        lead = parts[0].shape[:-1]
+        parts = [part.reshape(*lead, tensor.groups, -1) for part in parts]
+        parts = [np.concatenate(parts, axis=-1).reshape(*lead, -1)]
+    array = parts[0]
     return np.ascontiguousarray(array.T if tensor.transposed(layout) else array)
 
 
@@ -96,12 +102,23 @@ def unpack(tensor: StoredTensor, array: np.ndarray, shapes: Shapes, layout: str)
     array = np.asarray(array, dtype=np.float32)
     array = array.T if tensor.transposed(layout) else array
     widths = [_flat_shape(path, shapes[path])[-1] for path in tensor.ours]
-    parts = np.split(array, np.cumsum(widths)[:-1], axis=-1) if len(widths) > 1 else [array]
+    parts, groups = [array], tensor.groups
+    if len(widths) > 1:
+        grouped = array.reshape(*array.shape[:-1], groups, -1)
+        parts = np.split(grouped, np.cumsum([width // groups for width in widths])[:-1], axis=-1)
     return {path: part.reshape(shapes[path]) for path, part in zip(tensor.ours, parts, strict=True)}
 
 
-def assemble(config: ModelConfig, source: Source, layout: str, where: object) -> dict[str, Any]:
-    """The parameter tree (plain nested dict, float32 NumPy) read from ``source``.
+def assemble(
+    config: ModelConfig,
+    source: Source,
+    layout: str,
+    where: object,
+    put: Callable[[str, np.ndarray], Any] = lambda path, array: array,
+) -> dict[str, Any]:
+    """The parameter tree (plain nested dict, float32 NumPy) read from ``source``, one stored tensor after the other.
+
+    ``put`` says what becomes of each parameter, so that none of them need be held beside it.
 
     Missing, unexpected and misshapen tensors are ``UserError``s that name the first of them; ``where`` is the file.
     """
@@ -115,7 +132,7 @@ def assemble(config: ModelConfig, source: Source, layout: str, where: object) ->
                 f"{where}: the checkpoint {problem} {len(found)} tensor(s) for a {config.family} model of "
                 f"{config.num_layers} layers, first {min(found)!r}; check config.json against the weights."
             )
-    flat: dict[str, np.ndarray] = {}
+    flat: dict[str, Any] = {}
     for tensor in tensors:
         name, wanted = tensor.name(layout), stored_shape(tensor, shapes, layout)
         array = source[name]()
@@ -124,5 +141,5 @@ def assemble(config: ModelConfig, source: Source, layout: str, where: object) ->
                 f"{where}: tensor {name!r} has shape {list(array.shape)} where its configuration asks for "
                 f"{list(wanted)}; check the configuration against the weights."
             )
-        flat.update(unpack(tensor, array, shapes, layout))
+        flat.update({path: put(path, part) for path, part in unpack(tensor, array, shapes, layout).items()})
     return traverse_util.unflatten_dict(flat, sep="/")

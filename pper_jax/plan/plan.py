@@ -238,8 +238,8 @@ def estimate_s(sizes: dict[str, int], topology: Topology, config: RunConfig, mod
     """Seconds, by the usual formulas, by which it is chosen which meshes are compiled first; infinite: no room.
 
     Of ``P`` parameters of 4 bytes, ``T`` tokens of a step and width ``M`` a device moves ``2 P / (fsdp tp)`` over data
-    (gradients), ``3 P / tp`` a micro-batch over fsdp (weights, gradients) and ``8 T M`` numbers a layer over tp (the
-    residual stream).
+    (gradients), ``3 P / tp`` a micro-batch over fsdp (weights, gradients; ``2 P / tp`` a step where they are gathered
+    once) and ``8 T M`` numbers a layer over tp (the residual stream).
     """
     data, fsdp, tp = sizes.values()
     weights = 4.0 * sum(prod(shape) for shape in parameter_shapes(model).values())
@@ -247,7 +247,8 @@ def estimate_s(sizes: dict[str, int], topology: Topology, config: RunConfig, mod
         return float("inf")
     tokens = config.train.batch_size * config.train.max_length / (data * fsdp)
     stream = 8 * tokens * model.hidden_size * 2 * model.num_layers
-    moved = ((data, 2 * weights / (fsdp * tp)), (fsdp, 3 * config.train.accumulate * weights / tp), (tp, stream))
+    passes = 2 if config.train.gather == "once" else 3 * config.train.accumulate
+    moved = ((data, 2 * weights / (fsdp * tp)), (fsdp, passes * weights / tp), (tp, stream))
     return sum((n - 1) / n * size / (axis_rate(topology.chip, topology.dims, n) or 1.0) for n, size in moved)
 
 

@@ -104,6 +104,7 @@ def lower_learn(config: RunConfig, model: ModelConfig, dtype: str, mesh: Mesh) -
             base=base,
             lora=config.lora,
             packing=config.train.packing,
+            gather=config.train.gather,
         )
         return step(state, buffer)
 

@@ -35,7 +35,7 @@ SECONDS = 4  # a test, as the official checker has it
 def rows(src: str, told: Told | None = None) -> Iterator[Row]:
     """The problems of a folder of APPS, of a split or of one problem; of any other file or folder, its rows."""
     path = Path(src)
-    if not path.is_dir() or begins_with_rows(path):
+    if not src or not path.is_dir() or begins_with_rows(path):
         yield from read_rows(src, FORMS, told)
         return
     folders = [path] if (path / FILES["question"]).exists() else sorted(_folders(path))

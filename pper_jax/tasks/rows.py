@@ -15,7 +15,7 @@ from pper_jax.files import parse_jsonl, read_lines, read_text
 Told = Callable[[int], None]  # hears how many bytes of the source were read since it was last called
 PARQUET = b"PAR1"  # how such a file begins
 PARQUET_ROWS = 32  # held at once
-SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz", ".json", ".json.gz")
+SUFFIXES: tuple[tuple[str, ...], ...] = ((".parquet",), (".jsonl", ".jsonl.gz"), (".json", ".json.gz"))
 SPLITS = {"train": "train", "test": "test", "valid": "validation", "validation": "validation", "dev": "validation"}
 KINDS: dict[Any, str] = {int: "a whole number", str: "text", list: "a list of texts", dict: "an object"}
 KINDS[type(None)] = "null"
@@ -59,34 +59,35 @@ def read_rows(src: str, forms: Sequence[Mapping[str, Any]], told: Told | None = 
 
 
 def source_files(src: str) -> list[Path]:
-    """The file ``src``, or the files of rows in a folder, below it too."""
+    """The file ``src``, or the files of rows in a folder and below: its parquet, else JSON lines, else JSON files."""
+    if not src:
+        raise UserError("a published set needs a source; name its file or folder")
     path = Path(src)
     if not path.is_dir():
         return [path]
-    found = sorted(file for file in path.rglob("*") if file.name.endswith(SUFFIXES))
-    if not found:
-        raise UserError(f"the folder {cut(src)} holds no file that ends in {', '.join(SUFFIXES)}")
-    return found
+    for suffixes in SUFFIXES:
+        if found := sorted(file for file in path.rglob("*") if file.name.endswith(suffixes)):
+            return found
+    raise UserError(f"the folder {cut(src)} holds no file that ends in {', '.join(sum(SUFFIXES, ()))}")
 
 
 def begins_with_rows(folder: Path) -> bool:
     """Whether files of rows stand in the folder itself, or in its folder ``data``, as the hub has it."""
-    return any(file.name.endswith(SUFFIXES[:3]) for part in (folder, folder / "data") for file in part.glob("*"))
+    return any(
+        file.name.endswith(SUFFIXES[0] + SUFFIXES[1]) for part in (folder, folder / "data") for file in part.glob("*")
+    )
 
 
 def split_of(path: Path) -> str | None:
-    """The split that a file's name says (``train-00000-of-00002.parquet``), else the name of its folder."""
-    for name in (path.name, path.parent.name):
-        for word in re.split(r"[^a-z]+", name.lower()):
-            if word in SPLITS:
-                return SPLITS[word]
-    return None
+    """The split that a word of a file's name says (``train-00000-of-00002.parquet``), else that its folder is named."""
+    words = [*re.split(r"[^a-z]+", path.name.lower()), path.parent.name]
+    return next((SPLITS[word] for word in words if word in SPLITS), None)
 
 
 def require(row: Row, forms: Sequence[Mapping[str, Any]], what: str) -> Mapping[str, Any]:
     """The row's object, which has every field of one of ``forms``, of its type; else raise UserError.
 
-    A field may have several types; a list holds texts.
+    A field may have several types; a list that is the only one holds texts.
     """
     value = row.value
     if not isinstance(value, dict):
@@ -104,7 +105,7 @@ def require(row: Row, forms: Sequence[Mapping[str, Any]], what: str) -> Mapping[
 def _is(value: Any, kind: Any) -> bool:
     if isinstance(value, bool) or not isinstance(value, kind):
         return False
-    return not isinstance(value, list) or all(isinstance(item, str) for item in value)
+    return kind is not list or all(isinstance(item, str) for item in value)
 
 
 def begins(path: Path, mark: bytes) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import re
+import warnings
 from collections.abc import Iterator
 
 _OPENING = re.compile(r"([ \t]*)(`{3,}|~{3,})[ \t]*([^\s`]*)[^`]*")
@@ -51,3 +53,26 @@ def defines(code: str, name: str) -> bool:
 def imports_of(code: str) -> str:
     """The lines of ``code`` that are imports of a module's own level."""
     return "".join(f"{line}\n" for line in code.splitlines() if re.match(r"import\s|from\s+\S+\s+import\s", line))
+
+
+def is_python(code: str) -> bool:
+    """Whether ``code`` is a whole module; the head of a function with its docstring is one."""
+    return _body(code) is not None
+
+
+def defines_nothing(code: str) -> bool:
+    """Whether ``code`` is a whole module of nothing but texts, comments and imports, so that any program may follow."""
+    plain, body = (ast.Import, ast.ImportFrom), _body(code)
+    return body is not None and all(
+        isinstance(node, plain) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
+        for node in body
+    )
+
+
+def _body(code: str) -> list[ast.stmt] | None:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of "\\w" and the like
+            return ast.parse(code).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None

@@ -14,9 +14,10 @@ from pper_jax.train.objectives import (
 from pper_jax.train.optimizer import OptimizerConfig, make_optimizer
 from pper_jax.train.packing import Packed, pack
 from pper_jax.train.scoring import target_logprobs
-from pper_jax.train.step import Metrics, init_train_state, make_train_step, train_step
+from pper_jax.train.step import Gather, Metrics, folded_axes, gathered, init_train_state, make_train_step, train_step
 
 __all__ = [
+    "Gather",
     "Metrics",
     "Objective",
     "ObjectiveConfig",
@@ -24,6 +25,8 @@ __all__ = [
     "Packed",
     "completion_logprobs",
     "cross_entropy",
+    "folded_axes",
+    "gathered",
     "init_train_state",
     "loss_sum",
     "make_objective",

@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import optax
 
 from pper_jax.models.masks import segment_mask, segment_starts
+from pper_jax.sharding import Placement
 from pper_jax.train.objectives import Objective, cross_entropy, targets
 from pper_jax.types import Params, TrainBatch
-from pper_kernels.linear_log_probs import linear_log_probs
+from pper_kernels.linear_log_probs import Split, linear_log_probs, linear_log_probs_sharded
 
 
 def segment_positions(segment_ids: jax.Array) -> jax.Array:
@@ -22,30 +23,44 @@ def segment_positions(segment_ids: jax.Array) -> jax.Array:
 def completion_logprobs(module: Any, params: Params, batch: TrainBatch) -> jax.Array:
     """Log-probability of each target token, ``[B, T]`` float32: entry ``t`` is that of ``tokens[:, t + 1]``, or 0.
 
-    A ``CausalLM`` on one device makes logits where there are targets alone, and few of them at a time.
+    A ``CausalLM`` on one device makes logits where there are targets alone, and few of them at a time. On a mesh it
+    makes those of all positions, and with ``lean_loss`` few of them at a time.
     """
     segments, compute = batch.segment_ids, getattr(module, "compute", None)
     arguments = batch.tokens, segment_positions(segments), segment_mask(segments)
     following, scored = jnp.roll(batch.tokens, -1, axis=1), jnp.roll(targets(batch), -1, axis=1)
-    if compute is None or compute.placement is not None or compute.own_head:
+    if compute is None or compute.own_head or (compute.placement is not None and not compute.lean_loss):
         logits, _ = module.apply({"params": params}, *arguments)
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, following)
         return jnp.where(scored, -losses, 0.0)
     hidden, _ = module.apply({"params": params}, *arguments, method="hidden")
     table, transposed = module.apply({"params": params}, method="head")
-    return _scores(hidden, table, following, scored, transposed=transposed, lean=compute.lean_loss)
+    hidden, cap = module.apply({"params": params}, hidden, method="before_head"), module.config.logit_cap
+    if compute.placement is not None:
+        found = _scores_on_mesh(compute.placement, hidden, table if transposed else table.T, following, cap)
+        return jnp.where(scored, found, 0.0)
+    options = {"transposed": transposed, "lean": compute.lean_loss, "cap": cap}
+    return _scores(hidden, table, following, scored, **options)
 
 
-def _scores(
-    hidden: jax.Array, table: jax.Array, tokens: jax.Array, scored: jax.Array, *, transposed: bool, lean: bool
-) -> jax.Array:
+def _scores(hidden: jax.Array, table: jax.Array, tokens: jax.Array, scored: jax.Array, **options: Any) -> jax.Array:
     """Log-probabilities of ``tokens [B, T]`` where ``scored``: those positions go first, the others cost nothing."""
     shape, scored = tokens.shape, scored.reshape(-1)
     order = jnp.argsort(~scored, stable=True)
     states = hidden.reshape(-1, hidden.shape[-1])[order]
     live = jnp.sum(scored, dtype=jnp.int32)
-    found = linear_log_probs(states, table, tokens.reshape(-1)[order], live, transposed=transposed, lean=lean)
+    found = linear_log_probs(states, table, tokens.reshape(-1)[order], live, **options)
     return jnp.zeros(scored.shape, jnp.float32).at[order].set(found, unique_indices=True).reshape(shape)
+
+
+def _scores_on_mesh(
+    placement: Placement, hidden: jax.Array, table: jax.Array, tokens: jax.Array, cap: float | None
+) -> jax.Array:
+    """Log-probabilities of ``tokens [B, T]``, of all positions: how many there are to score differs by device."""
+    split = Split(placement.mesh, placement.rows, "tp", table.shape[0], cap)
+    table = placement.table(table.astype(hidden.dtype))
+    found = linear_log_probs_sharded(split, hidden.reshape(-1, hidden.shape[-1]), table, tokens.reshape(-1))
+    return found.reshape(tokens.shape)
 
 
 def loss_sum(

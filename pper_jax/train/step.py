@@ -5,9 +5,10 @@ Jitted with NamedShardings for its inputs and outputs and with the old state don
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,7 @@ from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from pper_jax.models import on_mesh, rules_of
-from pper_jax.sharding import Rule, batch_sharding, check_batch, place, tree_shardings
+from pper_jax.sharding import Rule, batch_sharding, check_batch, place, tree_shardings, without_fsdp
 from pper_jax.train.loss import loss_sum
 from pper_jax.train.objectives import Objective, cross_entropy
 from pper_jax.train.packing import Packed
@@ -47,6 +48,7 @@ class Metrics:
 
 
 TrainStep = Callable[[TrainState, TrainBatch], tuple[TrainState, Metrics]]
+Gather = Literal["each", "once"]
 
 
 def init_train_state(
@@ -64,40 +66,56 @@ def init_train_state(
     return place(state, tree_shardings(state, mesh, rules))
 
 
-def _split(batch: TrainBatch, accumulate: int, mesh: Mesh | None) -> TrainBatch:
-    """``[B, ...]`` as ``[accumulate, data, B / (accumulate * data), ...]``, without ``data`` where there is no mesh.
+def folded_axes(gather: Gather) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The mesh axes whose devices fold gradients of their own, and those that share a micro-batch's gradient."""
+    return (("data", "fsdp"), ()) if gather == "once" else (("data",), ("fsdp",))
+
+
+def gathered(params: Params, mesh: Mesh, rules: Sequence[Rule] = ()) -> Params:
+    """``params`` whole along fsdp, for all micro-batches of a step (within a traced step)."""
+    return lax.with_sharding_constraint(params, jax.tree.map(without_fsdp, tree_shardings(params, mesh, rules)))
+
+
+def _sizes(mesh: Mesh, gather: Gather) -> tuple[int, int, NamedSharding]:
+    """How many gradients are folded, how many devices share each, and how ``[parts, folded, rows, ...]`` is split."""
+    folded, sharing = folded_axes(gather)
+    count, each = (math.prod(mesh.shape[axis] for axis in axes) for axes in (folded, sharing))
+    return count, each, NamedSharding(mesh, PartitionSpec(None, folded, sharing))
+
+
+def _split(batch: TrainBatch, accumulate: int, mesh: Mesh | None, gather: Gather) -> TrainBatch:
+    """``[B, ...]`` as ``[accumulate, folded, B / (accumulate * folded), ...]``, without ``folded`` where no mesh is.
 
     A micro-batch takes as many rows from each device's share of the batch, so that a device folds its own rows alone.
     """
     if mesh is None:
         return jax.tree.map(lambda x: x.reshape(accumulate, -1, *x.shape[1:]), batch)
     check_batch(batch.tokens.shape[0], accumulate, mesh)
-    data, fsdp = mesh.shape["data"], mesh.shape["fsdp"]
-    put = NamedSharding(mesh, PartitionSpec(None, "data", "fsdp"))
+    folded, each, put = _sizes(mesh, gather)
 
     def parts(x: jax.Array) -> jax.Array:
-        x = x.reshape(data, fsdp, accumulate, -1, *x.shape[1:]).transpose(2, 0, 1, *range(3, x.ndim + 3))
-        return lax.with_sharding_constraint(x.reshape(accumulate, data, -1, *x.shape[4:]), put)
+        x = x.reshape(folded, each, accumulate, -1, *x.shape[1:]).transpose(2, 0, 1, *range(3, x.ndim + 3))
+        return lax.with_sharding_constraint(x.reshape(accumulate, folded, -1, *x.shape[4:]), put)
 
     return jax.tree.map(parts, batch)
 
 
-def _in_order(parts: jax.Array, mesh: Mesh | None) -> jax.Array:
+def _in_order(parts: jax.Array, mesh: Mesh | None, gather: Gather) -> jax.Array:
     """What the parts of :func:`_split` gave, a row each, in the order of the batch: ``[B, ...]``."""
     if mesh is None:
         return parts.reshape(-1, *parts.shape[2:])
-    parts = parts.reshape(*parts.shape[:2], mesh.shape["fsdp"], -1, *parts.shape[3:])
+    parts = parts.reshape(*parts.shape[:2], _sizes(mesh, gather)[1], -1, *parts.shape[3:])
     parts = parts.transpose(1, 2, 0, *range(3, parts.ndim))
     return parts.reshape(-1, *parts.shape[4:])
 
 
-def _on_data(packed: TrainBatch, mesh: Mesh | None) -> TrainBatch:
-    """``[parts, rows, ...]`` as ``[parts, data, rows / data, ...]``, or as it is where there is no mesh."""
+def _folded(packed: TrainBatch, mesh: Mesh | None, gather: Gather) -> TrainBatch:
+    """``[parts, rows, ...]`` as ``[parts, folded, rows / folded, ...]``, or as it is where there is no mesh."""
     if mesh is None:
         return packed
-    data, put = mesh.shape["data"], NamedSharding(mesh, PartitionSpec(None, "data", "fsdp"))
+    folded, _, put = _sizes(mesh, gather)
     return jax.tree.map(
-        lambda x: lax.with_sharding_constraint(x.reshape(x.shape[0], data, -1, *x.shape[2:]), put), packed
+        lambda x: lax.with_sharding_constraint(x.reshape(x.shape[0], folded, -1, *x.shape[2:]), put), packed
     )
 
 
@@ -135,27 +153,26 @@ def _gradients(
     batch: TrainBatch | Packed,
     accumulate: int,
     mesh: Mesh | None,
+    gather: Gather,
 ) -> tuple[Params, tuple[jax.Array, ...]]:
     """Gradient of the loss *sum*, and ``(sum, count, per_program)``; micro-batches are folded one after another.
 
-    On a mesh each index of ``data`` folds its own gradient; they are added up once, at the end.
+    On a mesh each index of :func:`folded_axes` folds its own gradient; they are added up once, at the end.
     """
-    if mesh is not None and mesh.size == 1:
-        mesh = None
     value_and_grad = jax.value_and_grad(loss, has_aux=True)
     if mesh is not None:
-        value_and_grad = jax.vmap(value_and_grad, (None, 0), spmd_axis_name="data")
+        value_and_grad = jax.vmap(value_and_grad, (None, 0), spmd_axis_name=folded_axes(gather)[0])
 
     def of_part(part: TrainBatch) -> tuple[Any, jax.Array]:
         (total, (count, programs)), grads = value_and_grad(params, part)
         return (grads, total, count), programs
 
     if isinstance(batch, Packed):
-        sums, programs = _fold(of_part, _on_data(batch.batch, mesh), batch.used)
+        sums, programs = _fold(of_part, _folded(batch.batch, mesh, gather), batch.used)
         programs = programs.reshape(-1)[batch.place]
     else:
-        sums, programs = _fold(of_part, _split(batch, accumulate, mesh), None)
-        programs = _in_order(programs, mesh)
+        sums, programs = _fold(of_part, _split(batch, accumulate, mesh, gather), None)
+        programs = _in_order(programs, mesh, gather)
     if mesh is not None:
         sums = jax.tree.map(lambda x: x.sum(0), sums)
     grads, total, count = sums
@@ -171,6 +188,7 @@ def train_step(
     *,
     objective: Objective = cross_entropy,
     mesh: Mesh | None = None,
+    gather: Gather = "each",
 ) -> tuple[TrainState, Metrics]:
     """One optimizer step on ``objective``'s mean over the batch (pure; see :func:`make_train_step`).
 
@@ -179,11 +197,21 @@ def train_step(
 
     Where the loss, a gradient or an update is NaN or infinite, only ``step`` advances: parameters, moments and schedule
     stay bit for bit as they were, and ``Metrics.skipped`` says so.
+
+    Weights that are split over fsdp are gathered and their gradients scattered by each micro-batch, or ``once`` a step.
+    The latter moves less and takes the memory of a whole copy of the weights and of a whole gradient on every device
+    (of what tp leaves of them).
     """
-    placed = on_mesh(module, mesh, rows=("fsdp",))  # the gradients' map over data adds that axis
+    mesh = None if mesh is None or mesh.size == 1 else mesh
+    placed = on_mesh(module, mesh, rows=folded_axes(gather)[1])  # the gradients' map over the others adds those
+    weights = state.params
+    if mesh is not None and gather == "once":
+        weights = gathered(weights, mesh, rules_of(module))
     grads, (total, count, row_logprob) = _gradients(
-        lambda p, b: loss_sum(placed, p, b, objective), state.params, batch, accumulate, mesh
+        lambda p, b: loss_sum(placed, p, b, objective), weights, batch, accumulate, mesh, gather
     )
+    if mesh is not None and gather == "once":
+        grads = lax.with_sharding_constraint(grads, tree_shardings(grads, mesh, rules_of(module)))
     scale = 1.0 / jnp.maximum(count, 1.0)
     grads = jax.tree.map(lambda g: g * scale, grads)
     loss, grad_norm = total * scale, optax.tree.norm(grads)
@@ -207,6 +235,7 @@ def make_train_step(
     *,
     accumulate: int = 1,
     objective: Objective = cross_entropy,
+    gather: Gather = "each",
 ) -> TrainStep:
     """Compile-once train step for ``module`` on ``mesh``; ``state`` gives the shapes. The state passed in is donated.
 
@@ -216,7 +245,7 @@ def make_train_step(
     state_shardings = tree_shardings(state, mesh, rules_of(module))
     replicated = NamedSharding(mesh, PartitionSpec())
     return jax.jit(
-        lambda s, b: train_step(module, optimizer, accumulate, s, b, objective=objective, mesh=mesh),
+        lambda s, b: train_step(module, optimizer, accumulate, s, b, objective=objective, mesh=mesh, gather=gather),
         in_shardings=(state_shardings, batch_sharding(mesh)),
         out_shardings=(state_shardings, replicated),
         donate_argnums=0,

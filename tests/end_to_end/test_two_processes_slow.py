@@ -35,6 +35,15 @@ def alone(config, tmp_path_factory):
     return out / "run"
 
 
+def wait_for_step(processes, run, step):
+    """Return once a running run has written that training step."""
+    deadline, metrics = time.monotonic() + TIMEOUT, run / "metrics.jsonl"
+    while not (metrics.exists() and f'"step": {step}' in metrics.read_text()):
+        assert all(process.poll() is None for process in processes)
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def start(config, out, *overrides):
     """Both processes, begun."""
     with socket.socket() as free:
@@ -53,9 +62,9 @@ def start(config, out, *overrides):
     ]
 
 
-def ended(processes):
-    """``(exit codes, what each wrote to standard error)``."""
-    said = [process.communicate(timeout=TIMEOUT)[1] for process in processes]
+def ended(processes, stream=1):
+    """``(exit codes, what each wrote to standard error)``; to standard output with ``stream`` 0."""
+    said = [process.communicate(timeout=TIMEOUT)[stream] for process in processes]
     return [process.returncode for process in processes], said
 
 
@@ -89,12 +98,8 @@ def test_two_processes_end_with_the_figures_of_one(config, alone, tmp_path):
 
 @pytest.mark.parametrize("victim", [0, 1])
 def test_one_killed_both_end_and_the_same_command_finishes(config, alone, tmp_path, victim):
-    processes, metrics = start(config, tmp_path), tmp_path / "run" / "metrics.jsonl"
-    deadline = time.monotonic() + TIMEOUT
-    while not (metrics.exists() and '"step": 6' in metrics.read_text()):
-        assert all(process.poll() is None for process in processes)
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    processes = start(config, tmp_path)
+    wait_for_step(processes, tmp_path / "run", 6)
     processes[victim].send_signal(signal.SIGKILL)
     killed = time.monotonic()
     codes, said = ended(processes)
@@ -106,6 +111,23 @@ def test_one_killed_both_end_and_the_same_command_finishes(config, alone, tmp_pa
 
     codes, said = ended(start(config, tmp_path))
     assert codes == [0, 0], said
+    assert_same_run(tmp_path / "run", alone)
+
+
+def test_one_told_to_end_both_save_the_same_step_and_go_on_from_there(config, alone, tmp_path):
+    processes = start(config, tmp_path, "train.checkpoint_every=1000")
+    wait_for_step(processes, tmp_path / "run", 3)
+    processes[1].send_signal(signal.SIGTERM)
+    codes, said = ended(processes)
+    assert codes == [143, 143], said
+    assert said[0].splitlines()[-1].startswith("pper: this process ends because another process of the run was told")
+    assert "Traceback" not in "".join(said)
+    taken = len(losses(tmp_path / "run"))
+    assert 3 <= taken < 12, "the signal came too late"
+
+    codes, said = ended(start(config, tmp_path, "train.checkpoint_every=1000"), stream=0)
+    assert codes == [0, 0], said
+    assert f"resuming after round 1, training step {taken}\n" in said[0]
     assert_same_run(tmp_path / "run", alone)
 
 

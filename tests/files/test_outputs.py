@@ -1,6 +1,7 @@
 """A file is written whole or not at all, through links, and never over a device or an input."""
 
 import errno
+import gzip
 import os
 import stat
 import subprocess
@@ -10,7 +11,7 @@ import threading
 import pytest
 
 from pper_jax.errors import UserError
-from pper_jax.files import check_output, outputs, write_atomic, write_together
+from pper_jax.files import check_output, outputs, parse_jsonl, write_atomic, write_together
 
 
 @pytest.fixture
@@ -176,3 +177,35 @@ def test_folders_that_can_be_made_and_devices_are_outputs(tmp_path):
     for out in (tmp_path / "a" / "b" / "out", "/dev/null", "/dev/stdout"):
         check_output(out)
     assert not list(tmp_path.iterdir())
+
+
+def test_parts_are_written_as_they_come_and_all_or_nothing(tmp_path):
+    path = tmp_path / "rows"
+
+    def parts(good):
+        for number in range(3):
+            yield f"{number}\n".encode()
+            assert path.read_text() == "old"  # until the last part is there
+        if not good:
+            raise UserError("the source ends in the middle")
+
+    path.write_text("old")
+    with pytest.raises(UserError, match="in the middle"):
+        write_atomic(path, parts(good=False))
+    assert [child.name for child in tmp_path.iterdir()] == ["rows"]
+    assert path.read_text() == "old"
+    write_atomic(path, parts(good=True))
+    assert path.read_text() == "0\n1\n2\n"
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.jsonl.gz"])
+def test_lines_are_read_one_by_one_and_every_byte_is_told_of(tmp_path, name):
+    text = "\ufeff[1]\r\n\n" + "[2]\n" * 4000 + "[3]"
+    data = gzip.compress(text.encode()) if name.endswith("gz") else text.encode()
+    (tmp_path / name).write_bytes(data)
+    told = []
+    rows = parse_jsonl(tmp_path / name, told=told.append)
+    assert next(rows) == (1, [1])
+    assert sum(told) < len(data) or name.endswith("gz")
+    assert [number for number, _ in rows] == [*range(3, 4004)]
+    assert sum(told) == len(data)

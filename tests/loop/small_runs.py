@@ -3,6 +3,10 @@
 import json
 from pathlib import Path
 
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
 from pper_jax.loop.config import RunConfig
 from pper_jax.settings import from_dict
 
@@ -46,9 +50,17 @@ def timeless(row):
     }
 
 
+def state(run: Path):
+    """The loop's state in the last checkpoint, every array by its name: dtype, shape and bytes."""
+    with ocp.CheckpointManager((run / "checkpoints").resolve()) as saved:
+        found = saved.restore(saved.latest_step(), args=ocp.args.StandardRestore())
+    leaves = [(path, np.asarray(leaf)) for path, leaf in jax.tree_util.tree_leaves_with_path(found)]
+    return {jax.tree_util.keystr(path): (str(leaf.dtype), leaf.shape, leaf.tobytes()) for path, leaf in leaves}
+
+
 def results(run: Path):
-    """All that two runs of the same asking have in common, by file."""
-    found = {}
+    """All that two runs of the same asking have in common, by file: parameters, optimizer and replay buffer too."""
+    found = {"checkpoints": state(run)}
     for pattern in ("samples/*.jsonl", "draws/*.jsonl", "model/*"):
         found |= {str(path.relative_to(run)): path.read_bytes() for path in sorted(run.glob(pattern))}
     for path in [*sorted(run.glob("verdicts/*.jsonl")), run / "metrics.jsonl"]:

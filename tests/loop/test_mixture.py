@@ -77,7 +77,7 @@ def test_a_teacher_of_another_family_and_tokenizer_writes_and_the_model_learns(t
     teacher = save_random(tmp_path / "teacher", byte_fallback(), "llama")
     asked = {"model": student, "teacher": teacher, "train__max_length": 512, "beam__max_new_tokens": 8}
     folder = run(small(tmp_path, rounds=2, train__steps=2, **asked))
-    theirs = rows(folder.samples("teacher"))  # written once, and scored in every round
+    theirs = rows(folder.samples("source_teacher"))  # written once, and scored in every round
     for index in (1, 2):
         written = rows(folder.samples(f"round_{index:03d}"))
         assert {row["model"] for row in written} == {teacher}
@@ -115,7 +115,9 @@ def test_a_mixture_of_own_beams_a_file_and_a_folder(tmp_path):
     config = small(tmp_path, beam__width=4, sources=sources)
     folder = run(config)
     written = rows(folder.samples("round_001"))
-    assert Counter(row["source"] for row in written) == {"own": 4, "file": 8, "folder": 4}
+    counts = {"own": 4, "file": 8, "folder": 4}
+    assert Counter(row["source"] for row in written) == counts
+    assert [row["sources"] for row in rows(folder.metrics) if row["event"] == "sample"] == [counts]
     assert all(row["tokens"] and row["logprob"] < 0 for row in written)
     own = {(row["task_id"], row["completion"]) for row in rows(folder.samples("round_001.own"))}
     assert {(row["task_id"], row.get("completion")) for row in written if row["source"] == "own"} <= own

@@ -9,9 +9,11 @@ import sys
 import pytest
 
 from pper_jax.errors import UserError
-from pper_jax.loop.distributed import Team, programs_of, verdicts_of
+from pper_jax.loop import distributed
+from pper_jax.loop.distributed import Agreed, Bell, Team, programs_of, verdicts_of
 from pper_jax.loop.lifeline import Lifeline
 from pper_jax.loop.processes import DistributedSection
+from pper_jax.sharding import make_mesh
 
 NAMED = {"coordinator": "10.0.0.1:8476", "num_processes": 2, "process_id": 1}
 
@@ -65,7 +67,7 @@ def test_a_process_that_dies_ends_the_first_which_tells_the_others(held, capfd):
     said = capfd.readouterr().err
     assert said.startswith("pper: this process ends because process 1 of the run died or cannot be reached any more")
     assert said.count("\n") == 1
-    assert other.recv(4096).startswith(b"process 1 of the run died")
+    assert other.recv(4096).startswith(b"1 process 1 of the run died")
 
 
 def test_a_process_that_fails_says_why_to_all(held, capfd):
@@ -74,8 +76,26 @@ def test_a_process_that_fails_says_why_to_all(held, capfd):
     Lifeline({0: failing}, end=own.put).fail("process 1 of the run ended: the disk\nis full")
     assert ended.get(timeout=10) == 1
     assert capfd.readouterr().err == "pper: this process ends because process 1 of the run ended: the disk is full\n"
-    assert other.recv(4096) == b"process 1 of the run ended: the disk is full\n"
+    assert other.recv(4096) == b"1 process 1 of the run ended: the disk is full\n"
     assert own.empty()  # it has said its own sentence
+
+
+def test_the_others_end_with_the_code_of_the_one_that_was_told_to_end(held):
+    _, (told, other), ended = held
+    Lifeline({0: told}, end=queue.Queue().put).fail("process 1 of the run was told to end", 143)
+    assert ended.get(timeout=10) == 143
+    assert other.recv(4096) == b"143 process 1 of the run was told to end\n"
+
+
+def test_work_that_all_do_together_ends_one_unit_after_a_signal(monkeypatch):
+    codes = iter([None, None, 143, 143, 143])
+    monkeypatch.setattr(distributed, "interrupted", lambda: next(codes))
+    bell = Bell(make_mesh())
+    bell(), bell(), bell()
+    with pytest.raises(Agreed) as end:  # what was asked with the unit before
+        bell()
+    assert end.value.code == 143
+    assert next(codes) == 143  # nothing was asked twice
 
 
 def test_at_the_end_of_a_run_processes_go_without_a_word(held):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import jax
@@ -27,9 +28,11 @@ from model_helpers import (
 )
 from safetensors.numpy import load_file, save_file
 
+from pper_jax.cli import main
 from pper_jax.errors import UserError
 from pper_jax.models import Compute, ModelConfig, build_model, describe, hf, load_model, save_model
-from pper_jax.sharding import make_mesh
+from pper_jax.models.stored import stored
+from pper_jax.sharding import make_mesh, tree_shardings
 
 ROPE3 = {"rope_type": "llama3", "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
 VARIANTS = {
@@ -112,6 +115,71 @@ def test_half_precision_weights_become_float32_exactly(dtype, tmp_path):
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
     reference = torch_logits(load_torch(tmp_path), random_tokens())
     np.testing.assert_allclose(forward(module, params, random_tokens()), reference, atol=1e-4)
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+def test_pytorchs_pickles_are_read_without_running_them(llama_folder, tmp_path, sharded):
+    folder = Path(shutil.copytree(llama_folder, tmp_path / "old"))
+    tensors = {name: torch.tensor(array) for name, array in load_file(folder / "model.safetensors").items()}
+    (folder / "model.safetensors").unlink()
+    if sharded:
+        names = sorted(tensors)
+        parts = {"pytorch_model-1.bin": names[:4], "pytorch_model-2.bin": names[4:]}
+        for file, held in parts.items():
+            torch.save({name: tensors[name] for name in held}, folder / file)
+        index = {"weight_map": {name: file for file, held in parts.items() for name in held}}
+        (folder / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+    else:
+        torch.save({name: tensor.to(torch.float32) for name, tensor in tensors.items()}, folder / "pytorch_model.bin")
+    jax.tree.map(np.testing.assert_array_equal, load_model(folder)[1], load_model(llama_folder)[1])
+    assert describe(folder)["stored_as"] == "F32"
+
+
+class Harmful:
+    def __reduce__(self):
+        return (print, ("run",))
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [({"a": Harmful()}, "not readable as weights alone"), ([1, 2], "holds something else than tensors by name")],
+)
+def test_a_pickle_that_holds_something_else_is_refused(llama_folder, tmp_path, capsys, content, sentence):
+    folder = Path(shutil.copytree(llama_folder, tmp_path / "old"))
+    (folder / "model.safetensors").unlink()
+    torch.save(content, folder / "pytorch_model.bin")
+    with pytest.raises(UserError, match=sentence):
+        load_model(folder)
+    assert "run" not in capsys.readouterr().out
+
+
+def test_a_pickle_without_torch_is_one_sentence(llama_folder, tmp_path, monkeypatch):
+    folder = Path(shutil.copytree(llama_folder, tmp_path / "old"))
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(UserError, match=r"only pytorch_model\.bin is there, which takes torch to read"):
+        list(stored(folder))
+
+
+def test_a_mesh_gets_each_tensor_as_it_is_read(llama_folder):
+    whole, mesh = load_model(llama_folder)[1], make_mesh(2, 2, 2)
+    placed = load_model(llama_folder, mesh=mesh)[1]
+    assert jax.tree.map(lambda leaf: leaf.sharding, placed) == tree_shardings(whole, mesh)
+    jax.tree.map(np.testing.assert_array_equal, placed, whole)
+
+
+def test_an_export_has_the_type_that_was_asked_for_and_the_licence(llama_folder, tmp_path, capsys):
+    folder = Path(shutil.copytree(llama_folder, tmp_path / "in"))
+    (folder / "LICENSE").write_text("free")
+    assert main(["models", "export", str(folder), str(tmp_path / "out"), "--dtype", "bfloat16"]) == 0
+    assert hf.stored_types(tmp_path / "out") == {"BF16"}
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["dtype"] == "bfloat16"
+    assert (tmp_path / "out" / "LICENSE").read_text() == "free"
+    jax.tree.map(
+        lambda got, whole: np.testing.assert_array_equal(got, whole.astype(jnp.bfloat16).astype(jnp.float32)),
+        load_model(tmp_path / "out")[1],
+        load_model(folder)[1],
+    )
 
 
 def test_names_without_prefix_and_stale_buffers_load(gpt2_folder, tmp_path):
@@ -204,9 +272,8 @@ def test_describe(llama_folder):
 REFUSED = {
     "scale_attn_by_inverse_layer_idx=True": gpt2_config(scale_attn_by_inverse_layer_idx=True),
     "scale_attn_weights=False": gpt2_config(scale_attn_weights=False),
-    "rope type 'yarn'": llama_config(rope_parameters={"rope_type": "yarn", "factor": 2.0, "rope_theta": 1e4}),
     "activation 'quick_gelu'": llama_config(hidden_act="quick_gelu"),
-    "family 'mistral' is not supported; use one of: gpt2, llama": transformers.MistralConfig(),
+    "family 'opt' is not supported; use one of: codegen, .*or add pper_jax/.*/opt.py": transformers.OPTConfig(),
 }
 
 
@@ -231,9 +298,9 @@ SPOILT = {
     "model family '' is not supported": lambda folder: edit_config(folder, model_type=""),
     "heads cannot share": lambda folder: edit_config(folder, num_key_value_heads=3),
     "quantised safetensors are not read": lambda folder: edit_config(folder, quantization_config={"bits": 4}),
-    "partial_rotary_factor 0.5": lambda folder: edit_config(folder, partial_rotary_factor=0.5),
+    "partial_rotary_factor=0.5 is not supported": lambda folder: edit_config(folder, partial_rotary_factor=0.5),
     "no weights there": lambda folder: (folder / "model.safetensors").unlink(),
-    "only pytorch_model.bin": lambda folder: (folder / "model.safetensors").rename(folder / "pytorch_model.bin"),
+    "not readable as weights alone": lambda folder: (folder / "model.safetensors").rename(folder / "pytorch_model.bin"),
     "not a readable safetensors file": lambda folder: (folder / "model.safetensors").write_bytes(b"junk" * 9),
     r"lacks 9 tensor\(s\).*first 'model.layers.2": lambda folder: edit_config(folder, num_hidden_layers=3),
     r"has unexpected 9 tensor\(s\)": lambda folder: edit_config(folder, num_hidden_layers=1),

@@ -31,7 +31,13 @@ TASKS = st.builds(
     difficulty=st.none() | ANY_TEXT,
     source=ANY_TEXT,
     split=st.none() | ANY_TEXT,
-)
+    hidden=st.none() | st.fixed_dictionaries({"kind": st.just("check"), "code": ANY_TEXT}),
+    limits=st.none() | st.fixed_dictionaries({"seconds": st.integers(1, 9)}, optional={"memory_mb": st.just(64)}),
+    statement=st.none() | ANY_TEXT,
+    starter=st.none() | ANY_TEXT,
+    prelude=st.none() | ANY_TEXT,
+    harness=st.sampled_from([None, "apps"]),
+).filter(lambda task: task.hidden is None or bool(task.entry_point))
 GOOD = {"task_id": "a", "prompt": "p", "tests": {"kind": "answer", "expected": "4"}}
 
 
@@ -84,6 +90,16 @@ def line_with(**tests):
         (line(stop="x"), "line 3: stop must be a list"),
         (line(stop=[""]), "line 3: stop must be a list"),
         (line(task_id="a"), "line 3: task_id a occurs twice"),
+        (line(compare="strict"), r"line 3 \(second\): compare is 'strict'; its kind of tests has number, exact"),
+        (line(harness="mine"), r"line 3 \(second\): harness is 'mine'; its kind of tests has apps"),
+        (line(limits={"seconds": 0}), r"line 3 \(second\): limits.seconds is 0; it must be a finite number above 0"),
+        (line(limits={"memory_mb": 63}), "limits.memory_mb is 63"),
+        (line(limits={"memory_mb": 99.5}), "limits.memory_mb is 99.5; it must be a whole number"),
+        (line(limits={"time": 1}), "limits must be an object with seconds and memory_mb"),
+        (line(limits=4), "limits must be an object"),
+        (line(hidden={"kind": "stdio", "cases": []}), "has no tests"),
+        (line(hidden={"kind": "check", "code": ""}), "has hidden of kind check without an entry_point"),
+        (line(statement=3), "line 3: statement must be text"),
         (line(tests=[]), r"line 3 \(second\) has tests of unknown kind"),
         (line_with(kind="magic"), "unknown kind 'magic'; known kinds: check, asserts"),
         (line_with(kind=["call"]), "unknown kind"),

@@ -108,11 +108,15 @@ def test_chat_asks_in_the_tokenizer_s_template_whose_special_tokens_it_writes_ou
 ANSWER = "Sure!\n\n```python\ndef twice(x):\n    return 2 * x\n```\n\nTry it:\n```python\nprint(twice(2))\n```\n"
 
 
-def test_a_chat_program_is_the_block_that_defines_what_is_tested_behind_the_prompt_s_imports():
-    program = profile_named("chat").program
-    assert program(FUNCTION, ANSWER) == "from typing import List\ndef twice(x):\n    return 2 * x\n"
+def test_a_chat_program_is_the_block_that_defines_what_is_tested_behind_what_the_prompt_has():
+    program, code = profile_named("chat").program, "def twice(x):\n    return 2 * x\n"
+    assert program(FUNCTION, ANSWER) == f"{HEAD}\n\n{code}"  # its helpers and imports are there
     assert program(FUNCTION, "```\nprint(1)\n```\n" + ANSWER) == program(FUNCTION, ANSWER)
-    assert program(FUNCTION, "```python\n    return 2 * x\n```") == HEAD + "    return 2 * x\n"  # the head is lacking
+    assert program(FUNCTION, "```python\n    return 2 * x\n```") == HEAD + "    return 2 * x\n"  # the body alone
+    later = "from __future__ import annotations\n" + code
+    assert program(FUNCTION, fenced(later)) == later  # which must come first
+    headless = replace(FUNCTION, prompt="import os\n\ndef twice(x):\n")
+    assert program(headless, ANSWER) == f"import os\n\n\n{code}"
     assert program(SCRIPT, "print(3)") == "print(3)"  # no block: all of it
     assert program(SUM, "1 + 1 = 2\n#### 2") == "1 + 1 = 2\n#### 2"
 

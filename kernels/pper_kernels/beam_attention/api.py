@@ -19,6 +19,7 @@ def beam_attention(
     prompt_mask: jax.Array,
     mask: jax.Array,
     *,
+    cap: float | None = None,
     implementation: str | None = None,
     interpret: bool = False,
 ) -> jax.Array:
@@ -32,6 +33,7 @@ def beam_attention(
         value: ``[B, N, S, D]``.
         prompt_mask: ``[B, P]`` bool; at least one slot of each row is visible.
         mask: ``[B, K, S]`` bool, the slots of a beam's ancestors.
+        cap: scores ``s`` become ``cap * tanh(s / cap)`` where it is given; the reference alone does that.
         implementation: ``"reference"``, ``"pallas_gpu"``, ``"pallas_tpu"``; None takes the best known for the platform.
         interpret: run a kernel in Pallas's interpreter, on any platform (slow; for tests).
 
@@ -43,5 +45,9 @@ def beam_attention(
         ValueError: for an implementation that does not exist or cannot run here.
     """
     operands = (query, prompt_key, prompt_value, key, value, prompt_mask, mask)
+    if cap is not None:
+        if implementation not in (None, "reference"):
+            raise ValueError(f"implementation {implementation!r} has no soft cap; choose 'reference' or None")
+        return reference.beam_attention(*operands, cap=cap)
     kernel = "pper_kernels.beam_attention:beam_attention"
     return implementations.run(reference.beam_attention, kernel, PREFERRED, operands, implementation, interpret)

@@ -14,6 +14,8 @@ def beam_attention(
     value: jax.Array,
     prompt_mask: jax.Array,
     mask: jax.Array,
+    *,
+    cap: float | None = None,
 ) -> jax.Array:
     """One query a beam over its prompt's keys, held once for all beams, and the generated keys of its ancestors.
 
@@ -29,6 +31,7 @@ def beam_attention(
         value: ``[B, N, S, D]``.
         prompt_mask: ``[B, P]`` bool; at least one slot of each row is visible.
         mask: ``[B, K, S]`` bool, the slots of a beam's ancestors.
+        cap: scores ``s`` become ``cap * tanh(s / cap)`` where it is given.
 
     Returns:
         ``[B, K, H, D]`` in the type of ``query``; the softmax is float32. Slots that are masked may hold anything.
@@ -40,8 +43,11 @@ def beam_attention(
     grouped = grouped.astype(jnp.float32)
     # scaled before the product here and after it there: where P equals S, XLA would share the broadcast of the same
     # queries between the two, write it to memory, and take fifty times as long
-    prompt_score = jnp.where(prompt_mask[:, None, None, None], _scores(grouped * scale, prompt_key), -jnp.inf)
-    score = jnp.where(mask[:, None, :, None], _scores(grouped, key) * scale, -jnp.inf)
+    prompt_score, score = _scores(grouped * scale, prompt_key), _scores(grouped, key) * scale
+    if cap is not None:
+        prompt_score, score = (cap * jnp.tanh(x / cap) for x in (prompt_score, score))
+    prompt_score = jnp.where(prompt_mask[:, None, None, None], prompt_score, -jnp.inf)
+    score = jnp.where(mask[:, None, :, None], score, -jnp.inf)
     highest = jnp.maximum(prompt_score.max(-1, keepdims=True), score.max(-1, keepdims=True, initial=-jnp.inf))
     prompt_weight, weight = jnp.exp(prompt_score - highest), jnp.exp(score - highest)
     total = prompt_weight.sum(-1, keepdims=True) + weight.sum(-1, keepdims=True)

@@ -23,6 +23,7 @@ def linear_log_probs(
     *,
     transposed: bool,
     lean: bool = False,
+    cap: float | None = None,
     implementation: str | None = None,
 ) -> jax.Array:
     """The log-probability of ``tokens[n]`` among the logits ``hidden[n] @ table``, differentiable in both.
@@ -37,6 +38,7 @@ def linear_log_probs(
         live: ``[]`` int32, how many rows count; None: all.
         transposed: which of the two.
         lean: never keep logits for the backward pass, which then makes them again.
+        cap: logits ``z`` become ``cap * tanh(z / cap)`` where it is given.
         implementation: ``"blocks"``, or ``"reference"``, which holds all logits; None takes the one for the case: the
             reference where all rows count and their logits are small enough to be kept.
 
@@ -52,11 +54,11 @@ def linear_log_probs(
         implementation = "reference" if keep and live is None else "blocks"
     live = jnp.asarray(rows if live is None else live, jnp.int32)
     if implementation == "reference":
-        return linear_log_probs_reference(hidden, table, tokens, live, transposed=transposed)
+        return linear_log_probs_reference(hidden, table, tokens, live, transposed=transposed, cap=cap)
     if implementation != "blocks":
         raise ValueError(f"implementation {implementation!r} does not exist; there are blocks and reference")
     block = min(MANY_ROWS if rows >= 2 * MANY_ROWS else FEW_ROWS, rows)
-    blocks = Blocks(block, vocabulary if vocabulary <= WHOLE else COLUMNS, vocabulary, transposed, keep)
+    blocks = Blocks(block, vocabulary if vocabulary <= WHOLE else COLUMNS, vocabulary, transposed, keep, cap)
     more = -rows % block
     found = blocked(blocks, jnp.pad(hidden, ((0, more), (0, 0))), table, jnp.pad(tokens, (0, more)), live)
     return found[:rows]

@@ -7,24 +7,78 @@ from typing import Any
 from pper_jax.errors import UserError
 from pper_jax.models.causal_lm import CausalLM
 from pper_jax.models.config import Compute, ModelConfig
-from pper_jax.models.families import gpt2, llama
+from pper_jax.models.families import (
+    codegen,
+    gemma2,
+    gemma3,
+    gpt2,
+    gpt_bigcode,
+    gpt_neo,
+    gpt_neox,
+    gptj,
+    llama,
+    mistral,
+    phi3,
+    qwen2,
+    qwen3,
+    starcoder2,
+)
 from pper_jax.models.families.family import Family, GGUFFacts
 from pper_jax.models.families.gpt2 import GPT2
 from pper_jax.models.families.llama import Llama
 from pper_jax.models.stated import cut
 from pper_jax.sharding import Rule
 
-__all__ = ["GPT2", "MODEL_FAMILIES", "Family", "GGUFFacts", "Llama", "build_model", "family_named", "rules_of"]
+__all__ = [
+    "GPT2",
+    "MODEL_FAMILIES",
+    "Family",
+    "GGUFFacts",
+    "Llama",
+    "build_model",
+    "family_named",
+    "gguf_family",
+    "rules_of",
+]
 
-MODEL_FAMILIES: dict[str, Family] = {family.name: family for family in (gpt2.FAMILY, llama.FAMILY)}
+_FILES = (
+    codegen,
+    gemma2,
+    gemma3,
+    gpt2,
+    gpt_bigcode,
+    gpt_neo,
+    gpt_neox,
+    gptj,
+    llama,
+    mistral,
+    phi3,
+    qwen2,
+    qwen3,
+    starcoder2,
+)
+MODEL_FAMILIES: dict[str, Family] = {file.FAMILY.name: file.FAMILY for file in _FILES}
 
 
 def family_named(name: object, where: str) -> Family:
     """The family of that name; a ``UserError`` that names the supported ones without it. ``where`` says who asked."""
     if not isinstance(name, str) or name not in MODEL_FAMILIES:
         supported = ", ".join(sorted(MODEL_FAMILIES))
-        raise UserError(f"{where}: model family {cut(repr(name))} is not supported; use one of: {supported}.")
+        file = name if isinstance(name, str) and name.isidentifier() and len(name) < 40 else "NAME"
+        raise UserError(
+            f"{where}: model family {cut(repr(name))} is not supported; use one of: {supported}; or add "
+            f"pper_jax/models/families/{file}.py."
+        )
     return MODEL_FAMILIES[name]
+
+
+def gguf_family(architecture: str, where: str) -> Family:
+    """The family whose GGUF files have that architecture; a ``UserError`` where they are not read."""
+    found = [family for family in MODEL_FAMILIES.values() if architecture == (family.gguf_name or family.name)]
+    family = found[0] if found else family_named(architecture, where)
+    if family.read_gguf is None:
+        raise UserError(f"{where}: GGUF files of {family.name!r} are not read; use the Hugging Face folder.")
+    return family
 
 
 def rules_of(module: Any) -> tuple[Rule, ...]:

@@ -35,7 +35,7 @@ class Family:
     keys as ``Stated`` and reads every one that it obeys: others that may change what is computed are refused.
 
     Attributes:
-        name: ``ModelConfig.family``, the ``model_type`` of ``config.json`` and GGUF's ``general.architecture``.
+        name: ``ModelConfig.family`` and the ``model_type`` of ``config.json``.
         module: the class, built from a ``ModelConfig``.
         hf_class: transformers' class, for ``architectures`` of ``config.json``.
         hf_prefix: of the weights' names in the whole model, which checkpoints of the bare trunk leave out.
@@ -45,9 +45,13 @@ class Family:
         write_hf: the keys of ``config.json`` that ``read_hf`` reads; those common to all families are added.
         read_gguf: metadata (keys without ``NAME.``), and what the tensors say, to a config; None where GGUF files of
             the family are not read.
+        gguf_name: GGUF's ``general.architecture``, where it is not ``name``.
+        gguf_shift: what llama.cpp's converter adds to the scales of norms.
         conv1d: whether a module of Hugging Face's stores ``[in, out]`` instead of ``[out, in]``.
         interleaved: GGUF's modules whose rows llama.cpp's converter reorders, to the config's number of heads.
         stored: the config whose parameters a checkpoint has; parameters beyond ours are zeros there.
+        fused_groups: into how many groups of heads a stored tensor of several of ours is cut, each group of all of them
+            side by side; GPT-2's one has all queries before all keys.
         rules: how its parameters are split over a mesh where the table of ``pper_jax.sharding`` does not say it.
     """
 
@@ -59,7 +63,10 @@ class Family:
     read_hf: Callable[[Stated], ModelConfig]
     write_hf: Callable[[ModelConfig], dict[str, Any]]
     read_gguf: Callable[[Stated, GGUFFacts], ModelConfig] | None = None
+    gguf_name: str = ""
+    gguf_shift: float = 0.0
     conv1d: Callable[[str], bool] = lambda module: False
     interleaved: Mapping[str, Callable[[ModelConfig], int]] = field(default_factory=dict)
     stored: Callable[[ModelConfig], ModelConfig] = _as_it_is
+    fused_groups: Callable[[ModelConfig], int] = lambda config: 1
     rules: tuple[Rule, ...] = ()

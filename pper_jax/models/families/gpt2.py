@@ -5,38 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import jax
-from flax import linen as nn
-
-from pper_jax.models.attention import Attention, Seen
+from pper_jax.models.blocks import PlainBlock
 from pper_jax.models.causal_lm import CausalLM
-from pper_jax.models.config import ACTIVATIONS, MOST_HEAD_DIM, Compute, ModelConfig
+from pper_jax.models.config import MOST_HEAD_DIM, ModelConfig
 from pper_jax.models.families.family import Family, GGUFFacts
-from pper_jax.models.layers import dense, layer_norm
+from pper_jax.models.layers import layer_norm
 from pper_jax.models.stated import Stated
-from pper_jax.types import LayerCache
 
 
-class Block(nn.Module):
-    """Pre-norm transformer block: attention, then a two-layer MLP, each with a residual."""
+class Block(PlainBlock):
+    """Learned positions; attention, then the MLP."""
 
-    config: ModelConfig
-    compute: Compute
-
-    @nn.compact
-    def __call__(
-        self, x: jax.Array, positions: jax.Array, mask: Seen, cache: LayerCache | None, write_at: jax.Array | int
-    ) -> tuple[jax.Array, LayerCache | None]:
-        """``[B, S, M]`` in, ``[B, S, M]`` and the layer's cache out."""
-        cfg, compute = self.config, self.compute
-        normed = layer_norm(cfg, "attention_norm")(x).astype(compute.dtype)
-        attended, cache = Attention(cfg, compute, rotary=False, name="attention")(
-            normed, positions, mask, cache, write_at
-        )
-        x = x + attended
-        normed = layer_norm(cfg, "mlp_norm")(x).astype(compute.dtype)
-        inner = ACTIVATIONS[cfg.activation](dense(compute, cfg.mlp_size, "up", bias=True)(normed))
-        return x + dense(compute, cfg.hidden_size, "down", bias=True)(inner), cache
+    rotary = False
 
 
 class GPT2(CausalLM):
@@ -67,12 +47,17 @@ MODULES = (
 
 def read_hf(stated: Stated) -> ModelConfig:
     """The config of a ``config.json``."""
+    return read_kin(stated, "gpt2")
+
+
+def read_kin(stated: Stated, family: str) -> ModelConfig:
+    """The config of a family whose ``config.json`` has GPT-2's keys."""
     stated.only("scale_attn_weights", True)
     stated.only("scale_attn_by_inverse_layer_idx", False)
     stated.only("add_cross_attention", False)
     hidden, heads = stated.whole("n_embd"), stated.whole("n_head")
     return ModelConfig(
-        family="gpt2",
+        family=family,
         vocab_size=stated.whole("vocab_size"),
         hidden_size=hidden,
         num_layers=stated.layers("n_layer"),

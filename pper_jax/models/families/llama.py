@@ -5,47 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import jax
-import numpy as np
-from flax import linen as nn
-
 from pper_jax.errors import UserError
-from pper_jax.models.attention import Attention, Seen
+from pper_jax.models.blocks import GatedBlock
 from pper_jax.models.causal_lm import CausalLM
-from pper_jax.models.config import ACTIVATIONS, Compute, ModelConfig, RopeScaling
+from pper_jax.models.config import ModelConfig
+from pper_jax.models.families import rope
 from pper_jax.models.families.family import Family, GGUFFacts
-from pper_jax.models.layers import dense, rms_norm, rotary_frequencies
-from pper_jax.models.stated import Stated, cut
-from pper_jax.types import LayerCache
-
-
-class Block(nn.Module):
-    """Pre-norm transformer block: rotary attention, then a gated MLP (2002.05202), each with a residual."""
-
-    config: ModelConfig
-    compute: Compute
-
-    @nn.compact
-    def __call__(
-        self, x: jax.Array, positions: jax.Array, mask: Seen, cache: LayerCache | None, write_at: jax.Array | int
-    ) -> tuple[jax.Array, LayerCache | None]:
-        """``[B, S, M]`` in, ``[B, S, M]`` and the layer's cache out."""
-        cfg, compute = self.config, self.compute
-        normed = rms_norm(cfg, "attention_norm")(x).astype(compute.dtype)
-        attended, cache = Attention(cfg, compute, rotary=True, name="attention")(
-            normed, positions, mask, cache, write_at
-        )
-        x = x + attended
-        normed = rms_norm(cfg, "mlp_norm")(x).astype(compute.dtype)
-        gate = ACTIVATIONS[cfg.activation](dense(compute, cfg.mlp_size, "gate", bias=cfg.mlp_bias)(normed))
-        up = dense(compute, cfg.mlp_size, "up", bias=cfg.mlp_bias)(normed)
-        return x + dense(compute, cfg.hidden_size, "down", bias=cfg.mlp_bias)(gate * up), cache
+from pper_jax.models.layers import rms_norm
+from pper_jax.models.stated import Stated
 
 
 class Llama(CausalLM):
     """Causal LM of the Llama family; the call contract is that of ``CausalLM``."""
 
-    block = Block
+    block = GatedBlock
     norm = staticmethod(rms_norm)
     learned_positions = False
 
@@ -68,10 +41,18 @@ MODULES = (
 
 def read_hf(stated: Stated) -> ModelConfig:
     """The config of a ``config.json``."""
+    return read_kin(stated, "llama")
+
+
+def read_kin(stated: Stated, family: str, activation: str = "hidden_act") -> ModelConfig:
+    """The config of a family whose ``config.json`` has Llama's keys; ``activation`` is one's name.
+
+    A family reads what it has beside them.
+    """
     heads = stated.whole("num_attention_heads")
-    theta, scaling = read_rope(stated)
+    theta, scaling = rope.read_rope(stated)
     return ModelConfig(
-        family="llama",
+        family=family,
         vocab_size=stated.whole("vocab_size"),
         hidden_size=stated.whole("hidden_size"),
         num_layers=stated.layers("num_hidden_layers"),
@@ -79,38 +60,14 @@ def read_hf(stated: Stated) -> ModelConfig:
         num_kv_heads=stated.divisor("num_key_value_heads", heads),
         head_dim=stated.even("head_dim", stated.whole("hidden_size") // heads),
         mlp_size=stated.whole("intermediate_size"),
-        max_positions=stated.whole("max_position_embeddings"),
+        max_positions=rope.context(stated, scaling),
         norm_eps=stated.number("rms_norm_eps"),
-        activation=stated.activation("hidden_act"),
+        activation=stated.activation(activation),
         tie_embeddings=stated.flag("tie_word_embeddings"),
-        attention_bias=stated.flag("attention_bias"),
-        mlp_bias=stated.flag("mlp_bias"),
+        attention_bias=stated.flag("attention_bias", False),
+        mlp_bias=stated.flag("mlp_bias", False),
         rope_theta=theta,
         rope_scaling=scaling,
-    )
-
-
-def read_rope(stated: Stated) -> tuple[float, RopeScaling | None]:
-    """``(theta, scaling)`` from transformers' ``rope_parameters``."""
-    rope = stated.inner("rope_parameters")
-    if (share := rope.number("partial_rotary_factor", 1.0)) != 1.0:
-        raise UserError(f"{stated.where}: partial_rotary_factor {share} is not supported (only 1.0).")
-    theta, kind = rope.number("rope_theta", 10_000.0), rope.text("rope_type", "default")
-    if kind == "default":
-        return theta, None
-    if kind == "linear":
-        return theta, RopeScaling("linear", rope.number("factor"))
-    if kind != "llama3":
-        raise UserError(
-            f"{stated.where}: rope type {cut(repr(kind))} is not supported; supported are default, linear and llama3."
-        )
-    low = rope.number("low_freq_factor")
-    return theta, RopeScaling(
-        "llama3",
-        factor=rope.number("factor"),
-        low_freq_factor=low,
-        high_freq_factor=rope.number("high_freq_factor", above=low),
-        original_max_positions=rope.whole("original_max_position_embeddings"),
     )
 
 
@@ -128,36 +85,23 @@ def write_hf(config: ModelConfig) -> dict[str, Any]:
         "hidden_act": config.activation,
         "attention_bias": config.attention_bias,
         "mlp_bias": config.mlp_bias,
-        **write_rope(config),
-    }
-
-
-def write_rope(config: ModelConfig) -> dict[str, Any]:
-    """The keys of rope for transformers: both its new (``rope_parameters``) and its old names."""
-    rope: dict[str, Any] = {"rope_type": "default"}
-    if (scaling := config.rope_scaling) is not None:
-        rope = {"rope_type": scaling.kind, "factor": scaling.factor}
-        if scaling.kind == "llama3":
-            rope |= {
-                "low_freq_factor": scaling.low_freq_factor,
-                "high_freq_factor": scaling.high_freq_factor,
-                "original_max_position_embeddings": scaling.original_max_positions,
-            }
-    return {
-        "rope_theta": config.rope_theta,
-        "rope_scaling": None if scaling is None else rope,
-        "rope_parameters": {"rope_theta": config.rope_theta, **rope},
+        **rope.write_rope(config),
     }
 
 
 def read_gguf(stated: Stated, facts: GGUFFacts) -> ModelConfig:
     """The config of a GGUF file."""
+    return read_gguf_kin(stated, facts, "llama")
+
+
+def read_gguf_kin(stated: Stated, facts: GGUFFacts, family: str) -> ModelConfig:
+    """The config of a family whose GGUF files have Llama's keys; it reads what it has beside them."""
     hidden, heads = stated.whole("embedding_length"), stated.whole("attention.head_count")
     head_dim = stated.even("attention.key_length", hidden // heads)
     if stated.whole("rope.dimension_count", head_dim) != head_dim:
         raise UserError(f"{stated.where}: rotary positions over a part of each head are not supported.")
     config = ModelConfig(
-        family="llama",
+        family=family,
         vocab_size=facts.vocab_size,
         hidden_size=hidden,
         num_layers=stated.layers("block_count"),
@@ -173,28 +117,7 @@ def read_gguf(stated: Stated, facts: GGUFFacts) -> ModelConfig:
         mlp_bias=facts.mlp_bias,
         rope_theta=stated.number("rope.freq_base", 10_000.0),
     )
-    return replace(config, rope_scaling=_gguf_rope_scaling(stated, facts, config))
-
-
-def _gguf_rope_scaling(stated: Stated, facts: GGUFFacts, config: ModelConfig) -> RopeScaling | None:
-    """Linear scaling from metadata; Llama 3.1's from the divisors stored as a tensor."""
-    kind = stated.text("rope.scaling.type", "linear")  # a factor alone means linear scaling
-    if kind not in ("none", "linear"):
-        raise UserError(
-            f"{stated.where}: rope scaling {cut(repr(kind))} is not supported; use the model's Hugging Face folder."
-        )
-    factor = stated.number("rope.scaling.factor", 1.0) if stated.get("rope.scaling.factor", 1.0) != 0 else 1.0
-    linear = RopeScaling("linear", factor) if kind == "linear" and factor != 1 else None
-    divisors = facts.rope_divisors
-    if divisors is None or np.all(divisors == 1):
-        return linear
-    scaling = RopeScaling("llama3", factor=float(divisors.max()))
-    wanted = rotary_frequencies(config) / rotary_frequencies(replace(config, rope_scaling=scaling))
-    if linear or divisors.shape != wanted.shape or not np.allclose(divisors, wanted, rtol=1e-4):
-        raise UserError(
-            f"{stated.where}: the divisors in 'rope_freqs.weight' are not those of Llama 3.1; not supported."
-        )
-    return scaling
+    return replace(config, rope_scaling=rope.read_gguf(stated, facts, config))
 
 
 FAMILY = Family(

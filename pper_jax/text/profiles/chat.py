@@ -7,7 +7,7 @@ from typing import Any
 
 from pper_jax.errors import UserError, cut
 from pper_jax.tasks import Task
-from pper_jax.text.fences import defines, fenced, fenced_code, imports_of
+from pper_jax.text.fences import defines, fenced, fenced_code, imports_of, is_python
 from pper_jax.text.profiles.profile import Profile
 
 
@@ -42,9 +42,10 @@ def no_stops(task: Task) -> tuple[str, ...]:
 
 
 def program(task: Task, raw: str) -> str:
-    """The code block, or all where there is none; behind the prompt's imports, or its head where the block lacks it.
+    """The code block, or all where there is none, behind what the prompt defines and imports.
 
-    The answer to a task of kind ``answer`` is the whole text.
+    A block without the function that the prompt begins is its body. The answer to a task of kind ``answer`` is the
+    whole text.
     """
     if task.tests["kind"] == "answer":
         return raw
@@ -53,7 +54,8 @@ def program(task: Task, raw: str) -> str:
     code = raw if code is None else code
     if name and defines(task.prompt, name) and not defines(code, name):
         return task.prompt + code
-    return imports_of(task.prompt) + code
+    head = (task.prompt if is_python(task.prompt) else imports_of(task.prompt)).rstrip()
+    return f"{head}\n\n\n{code}" if head and "from __future__" not in code else code
 
 
 def raw(task: Task, program: str) -> str:

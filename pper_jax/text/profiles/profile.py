@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ast
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pper_jax.tasks import Task
+from pper_jax.text.fences import defines_nothing
 
 Prompt = Callable[[Task, Sequence[Task], Any], str]
 
@@ -25,19 +24,7 @@ def completion_of(task: Task, program: str) -> str | None:
     """
     if program.startswith(task.prompt):
         return program[len(task.prompt) :]
-    return program if task.tests["kind"] == "answer" or _defines_nothing(task.prompt) else None
-
-
-def _defines_nothing(code: str) -> bool:
-    """Whether ``code`` is a whole module of nothing but texts, comments and imports, so that any program may follow."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            body = ast.parse(code).body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    plain = (ast.Import, ast.ImportFrom)
-    return all(isinstance(n, plain) or (isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant)) for n in body)
+    return program if task.tests["kind"] == "answer" or defines_nothing(task.prompt) else None
 
 
 @dataclass(frozen=True)
