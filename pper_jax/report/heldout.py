@@ -61,11 +61,15 @@ def in_order(labels: Mapping[str, Any] | Sequence[str]) -> list[str]:
     return sorted(labels, key=place)
 
 
-def learnt_from(run: RunData) -> str:
-    """The data sets of the tasks that a run learnt from, and who wrote its programs, with their shares."""
-    rows = json_lines(run.path / "tasks.jsonl", [])
-    sets = Counter(str(row["source"]) for row in rows if row.get("source"))
-    return f"{_shares(sets) or 'unknown tasks'}; {_programs(run.config)}"
+def learnt_from(run: RunData, sets: Sequence[HeldOut]) -> str:
+    """The data sets of the tasks that a run learnt from, and who wrote its programs, with their shares.
+
+    A run's tasks.jsonl holds the tasks of its held-out ``sets`` too.
+    """
+    judged = {name for one in sets for name in one.tasks}
+    rows = [row for row in json_lines(run.path / "tasks.jsonl", []) if str(row.get("task_id")) not in judged]
+    names = Counter(str(row["source"]) for row in rows if row.get("source"))
+    return f"{_shares(names) or 'unknown tasks'}; {_programs(run.config)}"
 
 
 def _programs(config: Row) -> str:
