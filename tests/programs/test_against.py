@@ -137,13 +137,15 @@ def test_what_is_no_evaluation_is_one_sentence(tmp_path, text, capsys):
 
 
 def test_an_evaluation_against_an_earlier_one(tmp_path, capsys):
-    common = ["eval", "--model", "micro", "--tasks", "micro_python:heldout_kind:4:0", "--max-new-tokens", "24"]
-    assert main([*common, "--k", "1,2", "--out", str(tmp_path / "first")]) == 0
-    assert "mean of the beams" in capsys.readouterr().out
-    assert main([*common, "--method", "greedy", "--against", str(tmp_path / "first"), "--json"]) == 0
-    against = json.loads(capsys.readouterr().out)["against"]
-    assert against["answers"] == ["best beam", "greedy program"]
-    assert against["comparisons"]["all"]["tasks"] == against["tasks"] == 4
+    tasks = ["--model", "micro", "--tasks", "micro_python:heldout_kind:4:0", "--max-new-tokens", "16"]
+    argv = ["eval", *tasks, "--method", "greedy", "--json"]
+    assert main([*argv, "--out", str(tmp_path / "first")]) == 0
     rows = [json.loads(line) for line in (tmp_path / "first" / "verdicts.jsonl").read_text().splitlines()]
-    assert {each["method"] for each in rows} == {"beam"}
+    assert {each["method"] for each in rows} == {"greedy"}
     assert all(each["task_source"] and each["task_difficulty"] and each["task_digest"] for each in rows)
+    capsys.readouterr()
+    assert main([*argv, "--against", str(tmp_path / "first")]) == 0
+    against = json.loads(capsys.readouterr().out)["against"]
+    assert against["answers"] == ["greedy program", "greedy program"]
+    assert against["comparisons"]["all"]["tasks"] == against["tasks"] == 4
+    assert against["comparisons"]["all"]["gain"]["accuracy"]["difference"] == 0
