@@ -100,10 +100,10 @@ def _row(kind: str, program: str, inputs: list[Any], expected: list[Any]) -> dic
 
 def reference_programs(file: str) -> list[dict[str, Any]]:
     """Return the references of a tasks file with their tests, for our own pool."""
-    from pper_jax.tasks import read_tasks
+    from pper_jax.tasks import program_text, read_tasks
 
     rows = [
-        {"program": task.reference, "tests": dict(task.tests), "entry_point": task.entry_point}
+        {"program": program_text(task, task.reference), "tests": dict(task.tests), "entry_point": task.entry_point}
         for task in read_tasks(Path(file))
         if task.reference is not None
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import warnings
 from collections.abc import Callable, Iterator
 
@@ -24,6 +25,7 @@ import random
 import heapq
 from heapq import *
 """
+FUTURE = re.compile(r"^from __future__ import [^\n]*\n", re.MULTILINE)
 
 
 def apps(program: str, kind: str) -> str:
@@ -34,7 +36,13 @@ def apps(program: str, kind: str) -> str:
     bare ``except`` is the one thing that ends otherwise.
     """
     numpy = "import numpy as np\nimport numpy\n" if "np." in program or "numpy" in program else ""
-    return APPS_PRELUDE + numpy + (end_at_returns(program) if kind == "stdio" else program)
+    return behind(APPS_PRELUDE + numpy, end_at_returns(program) if kind == "stdio" else program)
+
+
+def behind(prelude: str, program: str) -> str:
+    """``program`` behind ``prelude``; its imports from ``__future__``, which must come first, stand before both."""
+    future = "".join(FUTURE.findall(program)) if "__future__" in program else ""
+    return f"{future}{prelude}\n{FUTURE.sub(chr(10), program) if future else program}"
 
 
 def end_at_returns(program: str) -> str:

@@ -11,7 +11,7 @@ from pper_jax.errors import UserError, shown
 from pper_jax.execution.compare import ANSWER_RULES, COMPARE_MODES
 from pper_jax.files import dump_row, parse_jsonl, write_atomic
 from pper_jax.ranges import check_number
-from pper_jax.tasks.harness import HARNESSES
+from pper_jax.tasks.harness import HARNESSES, behind
 
 # kind of tests -> the keys that it needs
 TEST_KINDS = {
@@ -212,7 +212,7 @@ def runnable(task: Task, program: str) -> str:
     """A whole program as its task has it run: behind the prelude, by the harness."""
     if task.harness is not None:
         program = HARNESSES[task.harness](program, task.tests["kind"])
-    return program if task.prelude is None else f"{task.prelude}\n{program}"
+    return program if task.prelude is None else behind(task.prelude, program)
 
 
 def trim_at_stop(completion: str, stops: Sequence[str]) -> tuple[str, str | None]:

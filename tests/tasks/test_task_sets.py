@@ -217,6 +217,7 @@ def test_a_script_may_return_and_import_nothing_and_the_first_solution_in_python
         "n = int(input())\nprint(n)\nreturn print('more')": "fail",  # the value of a return is computed
         "def f():\n    return 1\nif f():\n    print(int(input()))\nelse:\n    return\n": "pass",
         "return return": "error",
+        '"""Sum."""\nfrom __future__ import annotations\nprint(int(input()))\n': "pass",
     }
     verdicts = pool.run([job_of(task, runnable(task, program)) for program in programs])
     assert [verdict.status for verdict in verdicts] == list(programs.values())
@@ -356,8 +357,9 @@ def test_each_assert_is_a_test_and_what_compares_is_not_the_programs(pool):
     assert (task.difficulty, task.entry_point) == ("Medium", "Solution().rev")
     cheat = "class Solution:\n    def rev(self, head):\n        return head\ndef is_same_list(p, q):\n    return True\n"
     half = "class Solution:\n    def rev(self, head):\n        return None\n"
-    verdicts = pool.run([job_of(task, runnable(task, program)) for program in (task.reference, cheat, half)])
-    assert [verdict.passed for verdict in verdicts] == [2, 1, 1]
+    later = f"from __future__ import annotations\n{task.reference}"
+    verdicts = pool.run([job_of(task, runnable(task, program)) for program in (task.reference, cheat, half, later)])
+    assert [verdict.passed for verdict in verdicts] == [2, 1, 1, 2]
 
 
 def test_a_check_that_is_more_than_asserts_stays_one_and_newer_columns_are_read():
