@@ -135,13 +135,13 @@ PAIRS = [
     # where the usual set has not one task that changed, nearly every set is covered
     design("5 % gained, none lost", changed(0.0, 0.05), **SMALL, n20=WIDE, n50=WIDE),
     design("2 % lost and gained", changed(0.02, 0.02), **SMALL, n20=WIDE, n50=WIDE),
-    design("rates all drawn anew", redrawn(1.0, 0.3, 0.7, 0)),
+    design("rates all drawn anew", redrawn(1.0, 0.3, 0.7, 0), **SMALL),
     design("weak model, all drawn anew, better", redrawn(1.0, 0.1, 0.9, 0.1)),
-    design("steady model, all better", redrawn(1.0, 5, 5, 1)),
-    design("20 % drawn anew, better", redrawn(0.2, 0.3, 0.7, 0.3)),
+    design("steady model, all better", redrawn(1.0, 5, 5, 1), n8=WIDE),
+    design("20 % drawn anew, better", redrawn(0.2, 0.3, 0.7, 0.3), **SMALL),
     # few tasks change, by much and one way: the largest change that is seen says too little of those that are not
-    design("30 % drawn anew, worse", redrawn(0.3, 1, 0.3, -0.5), n20=(0.90, 0.97)),
-    design("10 % drawn anew, better", redrawn(0.1, 0.1, 0.9, 0.5), n8=WIDE, n11=WIDE, n20=WIDE, n50=(0.90, 0.97)),
+    design("30 % drawn anew, worse", redrawn(0.3, 1, 0.3, -0.5), n8=WIDE),
+    design("10 % drawn anew, better", redrawn(0.1, 0.1, 0.9, 0.5), **SMALL, n50=(0.91, 0.97)),
     design("every task a little better", shifted(0.05, 0.03)),
     design("every task better", shifted(0.2, 0.05)),
 ]

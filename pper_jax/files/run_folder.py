@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -50,6 +51,14 @@ class RunFolder:
     def verdicts(self, name: str) -> Path:
         """Verdicts of the same programs."""
         return self.path / "verdicts" / f"{name}.jsonl"
+
+    def evaluations(self) -> dict[str, dict[int, Path]]:
+        """The verdicts on held-out tasks that are there, by set and round."""
+        found: dict[str, dict[int, Path]] = {}
+        for file in sorted((self.path / "verdicts").glob("eval_*.jsonl")):
+            if match := re.fullmatch(r"eval_(\d{3,})_(.+)\.jsonl", file.name):
+                found.setdefault(match[2], {})[int(match[1])] = file
+        return found
 
     def draws(self, round_index: int) -> Path:
         """What the replay drew in a round, a line a draw."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +10,10 @@ from typing import Any
 
 from pper_jax import evaluation
 from pper_jax.errors import UserError, shown
-from pper_jax.files import read_jsonl
+from pper_jax.files import RunFolder, read_jsonl
 from pper_jax.programs.figures import groups_of, percent
 from pper_jax.programs.testing import VERDICT_KEYS, task_digest
 from pper_jax.tasks import Task, evaluation_task
-
-_HELD_OUT = re.compile(r"eval_(\d{3,})_(.+)\.jsonl")
 
 
 @dataclass(frozen=True)
@@ -55,12 +53,14 @@ def earlier_evaluation(path: Path) -> Earlier:
 
 
 def _last_of_run(path: Path) -> list[Path]:
-    """The verdicts of each held-out set after the last round that judged it."""
-    found: dict[str, tuple[int, Path]] = {}
-    for file in (path / "verdicts").glob("eval_*.jsonl"):
-        if match := _HELD_OUT.fullmatch(file.name):
-            found[match[2]] = max(found.get(match[2], (-1, file)), (int(match[1]), file))
-    return [file for _, file in sorted(found.values())]
+    """The verdicts of each held-out set on the model that the run leaves: of its last round, or of an earlier one."""
+    folder = RunFolder(path)
+    try:
+        stands = json.loads(folder.summary.read_bytes())["rolled_back_to"]
+    except (OSError, ValueError, RecursionError, KeyError, TypeError):
+        stands = None
+    last = [(max(rounds), rounds) for _, rounds in sorted(folder.evaluations().items())]
+    return [rounds[stands if stands in [*rounds] else newest] for newest, rounds in last]
 
 
 def check_shared(tasks: Sequence[Task], earlier: Earlier) -> list[Task]:

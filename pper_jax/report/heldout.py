@@ -6,11 +6,11 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from pper_jax.files import RunFolder
 from pper_jax.report.data import Row, RunData, as_dict, json_lines, number
-
-_FILE = re.compile(r"eval_(\d{3,})_(.+)\.jsonl")
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,7 @@ class HeldOut:
 
 def held_out_sets(run: RunData) -> list[HeldOut]:
     """The held-out sets that the folder has verdicts of, in the order of the run's splits."""
-    files: dict[str, dict[int, Any]] = {}
-    for file in sorted((run.path / "verdicts").glob("eval_*.jsonl")):
-        if match := _FILE.fullmatch(file.name):
-            files.setdefault(match[2], {})[int(match[1])] = file
+    files = RunFolder(run.path).evaluations()
     stands = number(run.summary.get("rolled_back_to"))
     order = [*(name for name in run.splits if name in files), *sorted(set(files) - set(run.splits))]
     found = []
@@ -64,11 +61,15 @@ def in_order(labels: Mapping[str, Any] | Sequence[str]) -> list[str]:
     return sorted(labels, key=place)
 
 
-def learnt_from(run: RunData) -> str:
-    """The data sets of the tasks that a run learnt from, and who wrote its programs, with their shares."""
-    rows = json_lines(run.path / "tasks.jsonl", [])
-    sets = Counter(str(row["source"]) for row in rows if row.get("source"))
-    return f"{_shares(sets) or 'unknown tasks'}; {_programs(run.config)}"
+def learnt_from(run: RunData, sets: Sequence[HeldOut]) -> str:
+    """The data sets of the tasks that a run learnt from, and who wrote its programs, with their shares.
+
+    A run's tasks.jsonl holds the tasks of its held-out ``sets`` too.
+    """
+    judged = {name for one in sets for name in one.tasks}
+    rows = [row for row in json_lines(run.path / "tasks.jsonl", []) if str(row.get("task_id")) not in judged]
+    names = Counter(str(row["source"]) for row in rows if row.get("source"))
+    return f"{_shares(names) or 'unknown tasks'}; {_programs(run.config)}"
 
 
 def _programs(config: Row) -> str:
@@ -88,7 +89,7 @@ def _shares(parts: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {100 * part / total:.0f} %" for name, part in parts.items())
 
 
-def _verdicts(file: Any) -> tuple[Row, ...]:
+def _verdicts(file: Path) -> tuple[Row, ...]:
     """Its rows that are verdicts."""
     rows = json_lines(file, [])
     return tuple(

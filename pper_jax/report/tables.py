@@ -124,7 +124,7 @@ def _by_source(judged: Sequence[_Judged], names: Sequence[str]) -> list[Table]:
     for one in judged:
         for when in ("before", "after"):
             found = [_cell(one, name, label, when) for name, label in columns]
-            source = learnt_from(one.run) if when == "after" else "nothing yet"
+            source = learnt_from(one.run, one.sets) if when == "after" else "nothing yet"
             rows += [
                 (one.label, source, words.METRIC_NAMES[key], *(_share(row, key) for row in found))
                 for key in METRICS

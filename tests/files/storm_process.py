@@ -149,7 +149,7 @@ def obey(order):
     tasks, out = tasks_of(asked), folder / order["command"]
     method, model = (
         Method(asked["programs"], asked["tokens"]),
-        SimpleNamespace(name="stand-in", digest="d", module=None, params=None, mesh=None),
+        SimpleNamespace(name="stand-in", digest="d", module=None, params=None, mesh=None, profile=write.BASE),
     )
     given = folder / f"given-{asked['given']}"
     fault_at(order["at"], order["fault"])

@@ -101,6 +101,9 @@ def test_a_run_is_compared_by_its_last_held_out_verdicts(tmp_path):
     stored(tmp_path, [row(TASKS[2], 0.5)], "verdicts/round_004.jsonl")
     earlier = earlier_evaluation(tmp_path)
     assert {each["task_id"]: each["pass_rate"] for each in earlier.rows} == {"t0": 1.0, "t1": 0.5}
+    (tmp_path / "summary.json").write_text('{"rolled_back_to": 2}')
+    earlier = earlier_evaluation(tmp_path)
+    assert {each["task_id"]: each["pass_rate"] for each in earlier.rows} == {"t0": 0.0, "t1": 0.5}
 
 
 def test_tasks_of_the_same_name_and_other_content_are_not_compared(tmp_path):
@@ -134,13 +137,15 @@ def test_what_is_no_evaluation_is_one_sentence(tmp_path, text, capsys):
 
 
 def test_an_evaluation_against_an_earlier_one(tmp_path, capsys):
-    common = ["eval", "--model", "micro", "--tasks", "micro_python:heldout_kind:4:0", "--max-new-tokens", "24"]
-    assert main([*common, "--k", "1,2", "--out", str(tmp_path / "first")]) == 0
-    assert "mean of the beams" in capsys.readouterr().out
-    assert main([*common, "--method", "greedy", "--against", str(tmp_path / "first"), "--json"]) == 0
-    against = json.loads(capsys.readouterr().out)["against"]
-    assert against["answers"] == ["best beam", "greedy program"]
-    assert against["comparisons"]["all"]["tasks"] == against["tasks"] == 4
+    tasks = ["--model", "micro", "--tasks", "micro_python:heldout_kind:4:0", "--max-new-tokens", "16"]
+    argv = ["eval", *tasks, "--method", "greedy", "--json"]
+    assert main([*argv, "--out", str(tmp_path / "first")]) == 0
     rows = [json.loads(line) for line in (tmp_path / "first" / "verdicts.jsonl").read_text().splitlines()]
-    assert {each["method"] for each in rows} == {"beam"}
+    assert {each["method"] for each in rows} == {"greedy"}
     assert all(each["task_source"] and each["task_difficulty"] and each["task_digest"] for each in rows)
+    capsys.readouterr()
+    assert main([*argv, "--against", str(tmp_path / "first")]) == 0
+    against = json.loads(capsys.readouterr().out)["against"]
+    assert against["answers"] == ["greedy program", "greedy program"]
+    assert against["comparisons"]["all"]["tasks"] == against["tasks"] == 4
+    assert against["comparisons"]["all"]["gain"]["accuracy"]["difference"] == 0

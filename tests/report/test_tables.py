@@ -86,7 +86,8 @@ def test_what_was_learnt_from_against_what_was_judged(tmp_path: Path) -> None:
     own = a_run(tmp_path / "own", apps=(apps(0.5), apps(1.0)), codecontests=(contests, contests))
     cross = a_run(tmp_path / "cross", apps=(apps(0.5), apps(0.5)), both=(mixed, mixed))
     tasks = [{"task_id": str(i), "prompt": "", "source": "apps" if i else "humaneval"} for i in range(4)]
-    report_runs.jsonl(cross / "tasks.jsonl", tasks)
+    held_out = [{"task_id": row["task_id"], "prompt": "", "source": "held out"} for row in mixed]
+    report_runs.jsonl(cross / "tasks.jsonl", [*tasks, *held_out])
     sources = {"self": {"kind": "self", "weight": 1.0}, "gpt4": {"kind": "samples", "path": "x", "weight": 3.0}}
     (cross / "config.yaml").write_text(json.dumps({"name": "cross", "sources": sources}))
     table = tables(own, cross)["What was learnt from, and what was judged"]
