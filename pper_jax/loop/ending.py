@@ -13,7 +13,7 @@ from pper_jax.files import RunFolder, finite, model_folder, notices, parse_jsonl
 from pper_jax.loop.parts import Parts
 from pper_jax.loop.state import LoopState
 from pper_jax.models import resolve_model, save_model
-from pper_jax.tasks import Task
+from pper_jax.tasks import Task, text_of
 
 SHOWN = 10
 
@@ -77,7 +77,7 @@ def most_replayed(folder: RunFolder, parts: Parts) -> list[dict[str, Any]]:
         {
             "task_id": written[program]["task_id"],
             "prompt": prompts[written[program]["task_id"]],
-            "completion": program_of(written[program]),
+            "completion": text_of(written[program]),
             "round": written[program]["round"],
             "times_drawn": times[program],
             **{key: draws[program][key] for key in ("possibility", "pass_rate", "p2value", "rank", "probability")},
@@ -85,11 +85,6 @@ def most_replayed(folder: RunFolder, parts: Parts) -> list[dict[str, Any]]:
         }
         for program in top
     ]
-
-
-def program_of(row: dict[str, Any]) -> str | None:
-    """The text of a sample row's program: its completion, else what was written, else the whole program."""
-    return next((row[key] for key in ("completion", "raw", "solution") if row.get(key) is not None), None)
 
 
 def _programs(folder: RunFolder, rounds: int, wanted: set[int]) -> dict[int, dict[str, Any]]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from pper_jax.errors import UserError
 from pper_jax.settings import parse_yaml
+from pper_jax.tasks import text_of
 
 Row = dict[str, Any]
 METRICS = ("pass_rate", "accuracy")
@@ -284,20 +285,19 @@ def _replayed(path: Path, verdicts: Mapping[int, list[Row]], notes: list[str]) -
         tasks = json_lines(path / "tasks.jsonl", notes)
         prompts = {str(task.get("task_id")): task.get("prompt", "") for task in tasks}
         rows = [{"prompt": prompts.get(str(row.get("task_id")), "")} | row for row in rows]
-    wanted = {_program_of(row) for row in rows}
+    wanted = {_key(row) for row in rows}
     known = {
         key: verdict
         for verdict in (verdict for index in sorted(verdicts) for verdict in verdicts[index])
-        if (key := _program_of(verdict)) in wanted
+        if (key := _key(verdict)) in wanted
     }
     keep = ("status", "passed", "total")
-    found = [known.get(_program_of(row), {}) for row in rows]
+    found = [known.get(_key(row), {}) for row in rows]
     return tuple(
         {key: verdict[key] for key in keep if key in verdict} | row for row, verdict in zip(rows, found, strict=True)
     )
 
 
-def _program_of(row: Mapping[str, Any]) -> tuple[str, str]:
-    """Task and text of the program of a row: its completion, else what was written, else the whole program."""
-    texts = (row[key] for key in ("completion", "raw", "solution") if row.get(key) is not None)
-    return str(row.get("task_id")), str(next(texts, None))
+def _key(row: Mapping[str, Any]) -> tuple[str, str]:
+    """Task and text of the program of a row."""
+    return str(row.get("task_id")), str(text_of(row))

@@ -142,3 +142,8 @@ def verdict_row(sample: Sample, verdict: TestedVerdict) -> dict[str, Any]:
     """A row of a verdicts file: the sample's keys, its own too (but its token ids), and the verdict's."""
     row: Mapping[str, Any] = sample.to_json()
     return {**{key: value for key, value in row.items() if key != "tokens"}, **verdict.to_json()}
+
+
+def text_of(row: Mapping[str, Any]) -> Any:
+    """The text of the program of a sample's or verdict's row: what its tokens say, or else the whole program."""
+    return next((row[name] for name in ("completion", "raw", "solution") if row.get(name) is not None), None)

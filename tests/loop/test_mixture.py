@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -75,8 +76,14 @@ def save_random(path, tokenizer, family):
 def test_a_teacher_of_another_family_and_tokenizer_writes_and_the_model_learns(tmp_path):
     student = save_random(tmp_path / "student", byte_level(), "gpt2")
     teacher = save_random(tmp_path / "teacher", byte_fallback(), "llama")
-    asked = {"model": student, "teacher": teacher, "train__max_length": 512, "beam__max_new_tokens": 8}
-    folder = run(small(tmp_path, rounds=2, train__steps=2, **asked))
+    asked = {
+        "model": student,
+        "teacher": teacher,
+        "train__max_length": 512,
+        "beam__max_new_tokens": 4,
+        "tasks__eval": {},
+    }
+    folder = run(small(tmp_path, rounds=2, train__steps=1, **asked))
     theirs = rows(folder.samples("source_teacher"))  # written once, and scored in every round
     for index in (1, 2):
         written = rows(folder.samples(f"round_{index:03d}"))
@@ -112,7 +119,8 @@ def test_a_mixture_of_own_beams_a_file_and_a_folder(tmp_path):
         "file": {"kind": "samples", "path": str(file), "weight": 2.0},
         "folder": {"kind": "samples", "path": str(programs)},
     }
-    config = small(tmp_path, beam__width=4, sources=sources)
+    asked = {"beam__width": 4, "beam__max_new_tokens": 8, "tasks__eval": {}}
+    config = small(tmp_path, sources=sources, **asked)
     folder = run(config)
     written = rows(folder.samples("round_001"))
     counts = {"own": 4, "file": 8, "folder": 4}
@@ -124,9 +132,9 @@ def test_a_mixture_of_own_beams_a_file_and_a_folder(tmp_path):
 
     file.write_text(file.read_text().replace("return 5", "return 6"))
     with pytest.raises(UserError, match="the content of the source file changed since"):
-        run(small(tmp_path, beam__width=4, sources=sources, rounds=2))
+        run(replace(config, rounds=2))
     with pytest.raises(UserError, match=r"another configuration \(it differs in sources.own.weight\)"):
-        run(small(tmp_path, beam__width=4, sources={**sources, "own": {"weight": 3.0}}))
+        run(small(tmp_path, sources={**sources, "own": {"weight": 3.0}}, **asked))
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 from pper_jax.errors import UserError
 from pper_jax.execution import TestResult, Verdict
 from pper_jax.files import append_jsonl, read_jsonl
-from pper_jax.tasks import Sample, Task, read_samples, verdict_row
+from pper_jax.tasks import Sample, Task, read_samples, text_of, verdict_row
 
 TASK = Task("t/1", "def f():\n", {"kind": "call", "fn_name": "f", "cases": [{"args": [], "expected": 1}]})
 FULL = Sample("t/1", "    return 1\n", None, -0.5, 4, 1, True, "eos", "micro", (5, 6, 7, 0))
@@ -109,3 +109,16 @@ def test_a_row_keeps_its_own_keys_in_samples_and_verdicts(tmp_path):
     verdict = verdict_row(sample, Verdict(tests=(TestResult("pass", 0.1),)))
     assert {name: verdict[name] for name in row} == row
     assert verdict["status"] == "pass"
+
+
+@pytest.mark.parametrize(
+    ("row", "text"),
+    [
+        ({"completion": "c", "solution": "s", "raw": "r"}, "c"),
+        ({"completion": None, "solution": "s", "raw": "r"}, "r"),
+        ({"solution": "s"}, "s"),
+        ({}, None),
+    ],
+)
+def test_the_text_of_a_row_is_what_its_tokens_say(row, text):
+    assert text_of(row) == text
