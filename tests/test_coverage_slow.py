@@ -61,7 +61,7 @@ def beta(share, a, b):
     return share, a / (a + b), lambda rng, tasks: rng.beta(a, b, tasks)
 
 
-def tests_passed(a, b, tests):
+def share_of_tests(a, b, tests):
     """So many tests a task, of which its program passes a share that differs by task."""
     return lambda rng, tasks: (rng.binomial(tests, rng.beta(a, b, tasks)) / tests, a / (a + b))
 
@@ -116,9 +116,9 @@ RATES = [
     design("middling: Beta(2, 5)", of_parts(beta(1.0, 2, 5)), n8=WIDE),
     # far from both bounds and all alike: half a task at each bound is then more than is seen
     design("all alike: Beta(20, 20)", of_parts(beta(1.0, 20, 20)), **SMALL, n20=WIDE, n50=WIDE, n164=WIDE),
-    design("3 tests a task", tests_passed(0.5, 1, 3)),
-    design("5 tests a task, weak model", tests_passed(0.1, 0.9, 5)),
-    design("mean of 4 samples a task", tests_passed(0.3, 1, 4)),
+    design("3 tests a task", share_of_tests(0.5, 1, 3)),
+    design("5 tests a task, weak model", share_of_tests(0.1, 0.9, 5)),
+    design("mean of 4 samples a task", share_of_tests(0.3, 1, 4)),
     design("pass@5 of 10 programs", best_of(5, 0.2, 1, 10)),
     design("pass@10 of 10 programs", best_of(10, 0.2, 1, 10)),
 ]

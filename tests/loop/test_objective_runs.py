@@ -84,7 +84,7 @@ def test_a_step_that_changes_nothing_ends_the_run(tmp_path):
 def test_pairs_that_no_task_has_are_said_and_a_fall_is_rolled_back(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(rounds, "evaluate", lambda parts, state, pool, journal, index: [0.5, 0.2][index])
     monkeypatch.setattr(rounds, "write_report", lambda *rest: None)
-    monkeypatch.setattr("pper_jax.loop.ending.gain", lambda folder, split, last, seed: {"last": last})
+    monkeypatch.setattr("pper_jax.loop.ending.gain", lambda folder, split, tasks, last, seed: {"last": last})
     config = small(tmp_path, train__objective={"name": "dpo"}, train__roll_back=0.1, train__batch_size=16)
     folder = run(config)
     said = capsys.readouterr().out
