@@ -72,7 +72,7 @@ SHAPES = {
         ODD | {"partial_rotary_factor": 0.6}]),
     "gemma2": (hf.Gemma2Config, [GROUPED | GEMMA | CAPS, ODD | GEMMA, ONE | GEMMA | {"final_logit_softcapping": None}]),
     "gemma3_text": (hf.Gemma3TextConfig, [
-        GROUPED | GEMMA | {"sliding_window_pattern": 2}, ODD | GEMMA | CAPS,
+        GROUPED | GEMMA | {"sliding_window_pattern": 2}, ODD | GEMMA | {"final_logit_softcapping": 3.0},
         ONE | GEMMA | {"rope_parameters": {"full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6},
                                            "sliding_attention": {"rope_type": "default", "rope_theta": 100.0}}}]),
 }  # fmt: skip
@@ -196,6 +196,7 @@ def test_options_that_make_no_model_are_refused(options, sentence):
         ("llama", "rope_parameters", {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 2]}),
         ("gptj", "tie_word_embeddings", True),
         ("gemma2", "use_bidirectional_attention", True),
+        ("gemma3_text", "attn_logit_softcapping", 50.0),
     ],
 )
 def test_a_key_that_changes_the_model_and_is_not_obeyed_is_refused(tmp_path, family, key, value):

@@ -31,6 +31,8 @@ def read_hf(stated: Stated) -> ModelConfig:
     kinds = stated.inner("rope_parameters")
     whole, local = kinds.inner("full_attention"), kinds.inner("sliding_attention")
     local.only("rope_type", "default")
+    if "attn_logit_softcapping" in stated:  # transformers' class has the key and does not obey it
+        raise stated.unsupported("attn_logit_softcapping", "Gemma 3 norms queries and keys instead")
     heads, (theta, scaling) = stated.whole("num_attention_heads"), rope.read_one(stated, whole)
     config = ModelConfig(
         family="gemma3_text",
