@@ -57,7 +57,7 @@ SHAPES = {
         ODD | {"rope_parameters": {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 100.0}},
         ONE | {"attention_bias": True, "mlp_bias": True}]),
     "mistral": (hf.MistralConfig, [GROUPED | {"sliding_window": 5}, ODD | {"sliding_window": None, "head_dim": 12},
-                                   ONE | {"sliding_window": 1}]),
+                                   ONE | {"sliding_window": 2}]),
     "qwen2": (hf.Qwen2Config, [GROUPED | {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 2}, ODD,
                                ONE]),
     "qwen3": (hf.Qwen3Config, [GROUPED | {"head_dim": 12}, ODD | {"attention_bias": True},
