@@ -31,7 +31,7 @@ class StableLM(llama.Llama):
 def read_hf(stated: Stated) -> ModelConfig:
     heads, hidden = stated.whole("num_attention_heads"), stated.whole("hidden_size")
     head_dim = stated.split(hidden, heads, "hidden_size")
-    turned, theta, scaling = rope.read_partial(stated, head_dim)
+    turned, (theta, scaling) = rope.read_partial(stated, head_dim)
     stated.only("qk_layernorm", False)
     stated.only("use_parallel_residual", False)
     return ModelConfig(

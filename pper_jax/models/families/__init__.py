@@ -1,28 +1,13 @@
-"""The registry of model families: a record each, in a file of its own."""
+"""The registry of model families: a record each, in a file of its own, and one line of ``FILES``."""
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 from pper_jax.errors import UserError
 from pper_jax.models.causal_lm import CausalLM
 from pper_jax.models.config import Compute, ModelConfig
-from pper_jax.models.families import (
-    codegen,
-    gemma2,
-    gemma3,
-    gpt2,
-    gpt_bigcode,
-    gpt_neo,
-    gpt_neox,
-    gptj,
-    llama,
-    mistral,
-    phi3,
-    qwen2,
-    qwen3,
-    starcoder2,
-)
 from pper_jax.models.families.family import Family, GGUFFacts
 from pper_jax.models.families.gpt2 import GPT2
 from pper_jax.models.families.llama import Llama
@@ -41,23 +26,24 @@ __all__ = [
     "rules_of",
 ]
 
-_FILES = (
-    codegen,
-    gemma2,
-    gemma3,
-    gpt2,
-    gpt_bigcode,
-    gpt_neo,
-    gpt_neox,
-    gptj,
-    llama,
-    mistral,
-    phi3,
-    qwen2,
-    qwen3,
-    starcoder2,
+FILES = (
+    "codegen",
+    "gemma2",
+    "gemma3",
+    "gpt2",
+    "gpt_bigcode",
+    "gpt_neo",
+    "gpt_neox",
+    "gptj",
+    "llama",
+    "mistral",
+    "phi3",
+    "qwen2",
+    "qwen3",
+    "starcoder2",
 )
-MODEL_FAMILIES: dict[str, Family] = {file.FAMILY.name: file.FAMILY for file in _FILES}
+_RECORDS: list[Family] = [import_module(f"{__name__}.{file}").FAMILY for file in FILES]
+MODEL_FAMILIES: dict[str, Family] = {family.name: family for family in _RECORDS}
 
 
 def family_named(name: object, where: str) -> Family:

@@ -33,25 +33,8 @@ def read_hf(stated: Stated) -> ModelConfig:
     local.only("rope_type", "default")
     if "attn_logit_softcapping" in stated:  # transformers' class has the key and does not obey it
         raise stated.unsupported("attn_logit_softcapping", "Gemma 3 norms queries and keys instead")
-    heads, (theta, scaling) = stated.whole("num_attention_heads"), rope.read_one(stated, whole)
-    config = ModelConfig(
-        family="gemma3_text",
-        vocab_size=stated.whole("vocab_size"),
-        hidden_size=stated.whole("hidden_size"),
-        num_layers=stated.layers("num_hidden_layers"),
-        num_heads=heads,
-        num_kv_heads=stated.divisor("num_key_value_heads", heads),
-        head_dim=stated.even("head_dim", stated.whole("hidden_size") // heads),
-        mlp_size=stated.whole("intermediate_size"),
-        max_positions=rope.context(stated, scaling),
-        norm_eps=stated.number("rms_norm_eps"),
-        activation=stated.activation("hidden_activation"),
-        tie_embeddings=stated.flag("tie_word_embeddings"),
-        attention_bias=stated.flag("attention_bias", False),
-        rope_theta=theta,
-        rope_scaling=scaling,
-        local_rope_theta=local.number("rope_theta", 10_000.0),
-    )
+    config = llama.read_kin(stated, "gemma3_text", "hidden_activation", rope.read_one(stated, whole))
+    config = replace(config, local_rope_theta=local.number("rope_theta", 10_000.0))
     return gemma2.read_kin(config, stated)
 
 

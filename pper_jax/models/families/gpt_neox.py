@@ -39,7 +39,7 @@ def read_hf(stated: Stated) -> ModelConfig:
     """The config of a ``config.json``."""
     hidden, heads = stated.whole("hidden_size"), stated.whole("num_attention_heads")
     head_dim = stated.split(hidden, heads, "hidden_size")
-    turned, theta, scaling = rope.read_partial(stated, head_dim)
+    turned, (theta, scaling) = rope.read_partial(stated, head_dim)
     return ModelConfig(
         family="gpt_neox",
         vocab_size=stated.whole("vocab_size"),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from pper_jax.models.blocks import PlainBlock
 from pper_jax.models.causal_lm import CausalLM
 from pper_jax.models.config import ModelConfig
+from pper_jax.models.families import gpt2
 from pper_jax.models.families.family import Family
 from pper_jax.models.layers import layer_norm
 from pper_jax.models.stated import Stated
@@ -53,39 +55,19 @@ def read_hf(stated: Stated) -> ModelConfig:
 def read_kin(stated: Stated, family: str) -> ModelConfig:
     """The config of a family whose ``config.json`` has GPT-J's keys."""
     stated.only("tie_word_embeddings", False)
-    hidden, heads = stated.whole("n_embd"), stated.whole("n_head")
-    return ModelConfig(
-        family=family,
-        vocab_size=stated.whole("vocab_size"),
-        hidden_size=hidden,
-        num_layers=stated.layers("n_layer"),
-        num_heads=heads,
-        num_kv_heads=heads,
-        head_dim=stated.split(hidden, heads, "n_embd"),
-        mlp_size=stated.whole("n_inner", 4 * hidden),
-        max_positions=stated.whole("n_positions"),
-        norm_eps=stated.number("layer_norm_epsilon"),
-        activation=stated.activation("activation_function"),
-        tie_embeddings=False,
-        mlp_bias=True,
+    config = gpt2.read_kin(stated, family)
+    return replace(
+        config,
+        attention_bias=False,
         head_bias=True,
-        rotary_dim=stated.whole("rotary_dim", least=2, most=hidden // heads),
+        rotary_dim=stated.whole("rotary_dim", least=2, most=config.head_dim),
         parallel_residual=True,
     )
 
 
 def write_hf(config: ModelConfig) -> dict[str, Any]:
     """The keys of ``config.json`` that ``read_hf`` reads."""
-    return {
-        "n_embd": config.hidden_size,
-        "n_layer": config.num_layers,
-        "n_head": config.num_heads,
-        "n_inner": config.mlp_size,
-        "n_positions": config.max_positions,
-        "rotary_dim": config.rotary_dim,
-        "layer_norm_epsilon": config.norm_eps,
-        "activation_function": config.activation,
-    }
+    return gpt2.write_hf(config) | {"rotary_dim": config.rotary_dim}
 
 
 FAMILY = Family(

@@ -8,7 +8,7 @@ from typing import Any
 from pper_jax.errors import UserError
 from pper_jax.models.blocks import GatedBlock
 from pper_jax.models.causal_lm import CausalLM
-from pper_jax.models.config import ModelConfig
+from pper_jax.models.config import ModelConfig, RopeScaling
 from pper_jax.models.families import rope
 from pper_jax.models.families.family import Family, GGUFFacts
 from pper_jax.models.layers import rms_norm
@@ -44,13 +44,19 @@ def read_hf(stated: Stated) -> ModelConfig:
     return read_kin(stated, "llama")
 
 
-def read_kin(stated: Stated, family: str, activation: str = "hidden_act") -> ModelConfig:
-    """The config of a family whose ``config.json`` has Llama's keys; ``activation`` is one's name.
+def read_kin(
+    stated: Stated,
+    family: str,
+    activation: str = "hidden_act",
+    rotary: tuple[float, RopeScaling | None] | None = None,
+) -> ModelConfig:
+    """The config of a family whose ``config.json`` has Llama's keys; it reads what it has beside them.
 
-    A family reads what it has beside them.
+    ``activation`` is that key's name, ``rotary`` what it says of positions (theta and scaling) where Llama's reader
+    does not do.
     """
     heads = stated.whole("num_attention_heads")
-    theta, scaling = rope.read_rope(stated)
+    theta, scaling = rope.read_rope(stated) if rotary is None else rotary
     return ModelConfig(
         family=family,
         vocab_size=stated.whole("vocab_size"),

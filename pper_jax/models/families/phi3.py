@@ -23,27 +23,9 @@ APART = ("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj")
 def read_hf(stated: Stated) -> ModelConfig:
     """The config of a ``config.json``."""
     heads, hidden = stated.whole("num_attention_heads"), stated.whole("hidden_size")
-    head_dim = stated.split(hidden, heads, "hidden_size")
-    turned, theta, scaling = rope.read_partial(stated, head_dim)
-    layers = stated.layers("num_hidden_layers")
-    return ModelConfig(
-        family="phi3",
-        vocab_size=stated.whole("vocab_size"),
-        hidden_size=hidden,
-        num_layers=layers,
-        num_heads=heads,
-        num_kv_heads=stated.divisor("num_key_value_heads", heads),
-        head_dim=head_dim,
-        mlp_size=stated.whole("intermediate_size"),
-        max_positions=rope.context(stated, scaling),
-        norm_eps=stated.number("rms_norm_eps"),
-        activation=stated.activation("hidden_act"),
-        tie_embeddings=stated.flag("tie_word_embeddings"),
-        rope_theta=theta,
-        rope_scaling=scaling,
-        rotary_dim=turned,
-        windows=read_windows(stated, layers),
-    )
+    turned, rotary = rope.read_partial(stated, stated.split(hidden, heads, "hidden_size"))
+    config = llama.read_kin(stated, "phi3", rotary=rotary)
+    return replace(config, rotary_dim=turned, windows=read_windows(stated, config.num_layers))
 
 
 def write_hf(config: ModelConfig) -> dict[str, Any]:

@@ -24,14 +24,14 @@ def read_rope(stated: Stated) -> tuple[float, RopeScaling | None]:
     return read_one(stated, rope)
 
 
-def read_partial(stated: Stated, head_dim: int) -> tuple[int, float, RopeScaling | None]:
-    """``(rotary_dim, theta, scaling)`` where a share of each head's dimensions is rotated; 0 of them means all."""
+def read_partial(stated: Stated, head_dim: int) -> tuple[int, tuple[float, RopeScaling | None]]:
+    """``(rotary_dim, (theta, scaling))`` where a share of each head's dimensions is rotated; 0 of them means all."""
     rope = stated.inner("rope_parameters")
     stated.read.add("partial_rotary_factor")  # transformers puts it into the mapping
     width = int(head_dim * rope.number("partial_rotary_factor", 1.0))
     if not 2 <= width <= head_dim or width % 2:
         raise rope.unsupported("partial_rotary_factor", f"of {head_dim} dimensions an even number above 0 must turn")
-    return 0 if width == head_dim else width, *read_one(stated, rope)
+    return 0 if width == head_dim else width, read_one(stated, rope)
 
 
 def read_one(stated: Stated, rope: Stated) -> tuple[float, RopeScaling | None]:
