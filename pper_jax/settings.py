@@ -62,6 +62,10 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
         return from_dict(typing.cast(type, hint), value, f"{path}.")
     if origin is dict:
         return _named(typing.get_args(hint)[1], value, path)
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise UserError(f"{path} is {shown(value)}; it must be a list")
+        return tuple(_convert(typing.get_args(hint)[0], part, f"{path}, entry {i + 1}") for i, part in enumerate(value))
     if origin is Literal:
         choices = typing.get_args(hint)
         if value not in choices or isinstance(value, bool):

@@ -33,6 +33,7 @@ RANKS = {
     "report": 5,
     "loop": 6,
     "plan": 7,
+    "study": 7,
     "bench": 8,
     "pretrain": 7,
     "cli": 9,

@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from pper_jax import __version__
 from pper_jax.bench.options import add_bench
-from pper_jax.cli import models, plan, programs, report, run, tasks
+from pper_jax.cli import models, plan, programs, report, run, study, tasks
 from pper_jax.cli.streams import complain, flushed, one_line, open_streams, reader_left
 from pper_jax.errors import RunFailure, UserError
 from pper_jax.folders import cache_folder
@@ -39,7 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"pper {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for group in (run, programs, tasks, models, report, plan):
+    for group in (run, study, programs, tasks, models, report, plan):
         group.add(commands)
     add_bench(commands)
     report.add_inspection(commands)

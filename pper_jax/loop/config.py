@@ -199,6 +199,9 @@ class LearnSection(TrainSection):
     ``lean_loss`` save memory, ``attention: cudnn`` time (see :class:`pper_jax.models.Compute`). ``gather: once``:
     weights split over fsdp are gathered once a step and not by each micro-batch, and their gradients added up once;
     it takes the memory of whole weights and of a whole gradient on every device.
+
+    ``target_tokens``: tokens to learn from, a round: training of round r ends, before ``steps`` steps, with the step by
+    which the run has learnt from r times as many. So runs whose programs differ in length can learn from as much.
     """
 
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
@@ -210,9 +213,12 @@ class LearnSection(TrainSection):
     lean_loss: bool = False
     attention: Literal["cudnn"] | None = None
     gather: Gather = "each"
+    target_tokens: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.target_tokens is not None:
+            check_number("target_tokens", self.target_tokens, least=1, whole=True)
         check_number("stop_after_unchanged", self.stop_after_unchanged, least=1, whole=True)
         if self.roll_back is not None:
             check_number("roll_back", self.roll_back, least=0, most=1)

@@ -39,6 +39,7 @@ class Journal:
         self._board = folder.path / "tensorboard" if tensorboard else None
         self._metrics: MetricsWriter | None = None
         self._known: set[tuple[Any, ...]] = set()
+        self.target_tokens = 0  # of all training steps that are written
 
     def __enter__(self) -> Journal:
         return self
@@ -56,6 +57,7 @@ class Journal:
         kept = list(takewhile(lambda row: not _is_after(row, position), rows))
         write_atomic(path, dump_jsonl(kept))
         self._known = {_key(row) for row in kept}
+        self.target_tokens = sum(row.get("tokens", 0) for row in kept if row.get("event") == "train")
         for index in range(max(1, position[0]), rounds + 1):
             draws = self.folder.draws(index)
             if draws.exists():
@@ -70,6 +72,7 @@ class Journal:
         assert self._metrics is not None, "rewind comes first"
         if _key(row) not in self._known:
             self._known.add(_key(row))
+            self.target_tokens += row.get("tokens", 0) if event == "train" else 0
             self._metrics.write(row, step=max(0, index - 1) * self.steps + row.get("step", 0))
 
     @contextmanager

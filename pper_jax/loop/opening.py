@@ -7,7 +7,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
@@ -44,7 +44,7 @@ def claimed(folder: RunFolder) -> Iterator[None]:
         yield
 
 
-def open_run(folder: RunFolder, parts: Parts, *, fresh: bool) -> None:
+def open_run(folder: RunFolder, parts: Parts, *, fresh: bool, given: Mapping[str, Path]) -> None:
     """Begin a run in a claimed folder, or check that the one begun there was asked for the same.
 
     Raises:
@@ -63,7 +63,7 @@ def open_run(folder: RunFolder, parts: Parts, *, fresh: bool) -> None:
     try:
         if fresh or not begun:  # what a cut opening left is no run yet
             empty_marked_folder(folder.path)
-            _begin(folder, parts)
+            _begin(folder, parts, given)
         elif to_dict(parts.config) != load_yaml(folder.config):
             write_atomic(folder.config, dump_yaml(parts.config))
     except OSError as error:
@@ -84,7 +84,7 @@ def _asked(folder: RunFolder) -> dict[str, Any]:
     return asked
 
 
-def _begin(folder: RunFolder, parts: Parts) -> None:
+def _begin(folder: RunFolder, parts: Parts, given: Mapping[str, Path]) -> None:
     """Write what a run begins with; the asking, which makes it one that can be resumed, is the last."""
     for child in ("samples", "verdicts", "draws"):
         (folder.path / child).mkdir(parents=True, exist_ok=True)
@@ -92,6 +92,8 @@ def _begin(folder: RunFolder, parts: Parts) -> None:
     write_atomic(folder.config, dump_yaml(parts.config))
     tasks = {task.task_id: task for set_ in (parts.tasks, *parts.held_out.values()) for task in set_}
     write_tasks(folder.tasks, tasks.values())
+    for place, source in given.items():
+        write_atomic(folder.path / place, source.read_bytes())
     write_json(folder.asking, parts.asking.to_json())
 
 

@@ -7,8 +7,9 @@ same draws.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -46,10 +47,12 @@ from pper_jax.terminal import Interrupted, Progress, say
 LOOK_EVERY = 5  # training steps between two looks at the device
 
 
-def run(config: RunConfig, *, fresh: bool = False, **seams: Any) -> RunFolder:
+def run(config: RunConfig, *, fresh: bool = False, given: Mapping[str, Path] | None = None, **seams: Any) -> RunFolder:
     """Run or resume the loop that ``config`` describes; returns the run's folder, finished.
 
-    ``seams``: what :func:`pper_jax.loop.parts.build` takes, such as an objective or a source of one's own.
+    ``given``: programs and verdicts that a new run begins with, by their place in its folder: what it would otherwise
+    have to make first, such as ``samples/round_001.jsonl``. ``seams``: what :func:`pper_jax.loop.parts.build`
+    takes, such as an objective or a source of one's own.
 
     Raises:
         UserError: bad tasks or model, a prompt beyond the context, another asking's folder.
@@ -67,7 +70,7 @@ def run(config: RunConfig, *, fresh: bool = False, **seams: Any) -> RunFolder:
         with ExitStack() as stack:
             if team.leads:
                 stack.enter_context(claimed(folder))
-                open_run(folder, parts, fresh=fresh)
+                open_run(folder, parts, fresh=fresh, given=given or {})
             team.first_says(None)  # the folder is there
             _rounds(parts, state, folder, stack)
         if team.leads:
@@ -204,8 +207,9 @@ def learn(parts: Parts, state: LoopState, journal: Journal, checkpoints: Checkpo
     steps = Steps(journal, index, options.stop_after_skipped, options.stop_after_unchanged)
     if lacking := nothing_to_learn(parts, state):
         say(f"round {index}: {lacking}, so nothing is trained")
+        journal.log("nothing_to_learn", index, reason=lacking)
         first = options.steps
-    step = first
+    step, budget = first, (options.target_tokens or math.inf) * index
     with (
         journal.phase(index, "train"),
         Progress(
@@ -213,7 +217,7 @@ def learn(parts: Parts, state: LoopState, journal: Journal, checkpoints: Checkpo
         ) as progress,
     ):
         try:
-            while step < options.steps:
+            while step < options.steps and steps.learnt_from(limited=budget < math.inf) < budget:
                 train, buffer, *measured = parts.learn(state.train, state.buffer)
                 state, step = replace(state, train=train, buffer=buffer), step + 1
                 steps.took(step, measured)
@@ -256,6 +260,13 @@ class Steps:
         """Note a step and what it measured, still on the device."""
         self.pending.append((step, measured))
 
+    def learnt_from(self, *, limited: bool) -> float:
+        """Target tokens of all steps so far; 0 where no limit asks for them, which would wait for the device."""
+        if not limited:
+            return 0
+        self.write()
+        return self.journal.target_tokens
+
     def write(self, keep: int = 0) -> float:
         """Write all but the last ``keep`` steps; returns the last loss. Raises RunFailure after too many bad ones."""
         ready, self.pending = self.pending[: len(self.pending) - keep], self.pending[len(self.pending) - keep :]
@@ -264,6 +275,7 @@ class Steps:
             metrics, draw, programs = jax.device_get(arrays)
             loss, skipped = float(metrics.loss), bool(metrics.skipped)
             figures = {"loss": loss, "grad_norm": float(metrics.grad_norm), "skipped": skipped}
+            figures |= {"tokens": int(metrics.tokens)}
             figures |= {"unchanged": True} if metrics.unchanged else {}
             self.journal.log("train", self.index, step=step, **figures)
             self.journal.draws(self.index, step, draw, programs)
