@@ -4,6 +4,7 @@
 whose tests all pass (APPS's strict accuracy). A NaN pass rate marks a fault of the harness and is left out.
 """
 
+from pper_jax.evaluation.crossed import Crossed, crossed_bootstrap, crossed_interval
 from pper_jax.evaluation.estimates import figure, pass_at_k, pass_rates, percent, summarise
 from pper_jax.evaluation.intervals import (
     agreeing_interval,
@@ -18,12 +19,15 @@ from pper_jax.evaluation.paired import compare, holm, mcnemar
 
 __all__ = [
     "SAMPLED",
+    "Crossed",
     "Outcome",
     "agreeing_interval",
     "answer_name",
     "answers",
     "bootstrap_interval",
     "compare",
+    "crossed_bootstrap",
+    "crossed_interval",
     "figure",
     "holm",
     "interval_of_shares",
