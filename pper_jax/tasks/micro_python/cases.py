@@ -8,7 +8,7 @@ differs on some candidate passes.
 from __future__ import annotations
 
 import random
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from functools import cache
 from typing import Any
 
@@ -117,13 +117,18 @@ def _against_behaviours(spec: Spec, order: Sequence[int], pool: Sequence[Case]) 
     return [pool[i] for i in _cover(agree, table[0].get(_key(nothing), 0), len(pool))]
 
 
-def _against(
+def against(
     spec: Spec, programs: Sequence[Lines], given: Sequence[Case], pool: Sequence[Case], most: int
 ) -> list[Case]:
     """At most so many cases of the pool, for those of the programs that pass all the ``given`` ones."""
     left = [lines for lines in programs if all(_passes(spec, lines, case) for case in given)]
     agree = [sum(1 << i for i, lines in enumerate(left) if _passes(spec, lines, case)) for case in pool]
     return [pool[i] for i in _cover(agree, (1 << len(left)) - 1, most)]
+
+
+def as_cases(chosen: Iterable[Case]) -> list[dict[str, Any]]:
+    """Cases in a task's form, their values shared with nothing."""
+    return [{"args": copied(args), "expected": copied([expected])[0]} for args, expected in chosen]
 
 
 def make_cases(spec: Spec, rng: random.Random) -> list[dict[str, Any]]:
@@ -143,11 +148,11 @@ def make_cases(spec: Spec, rng: random.Random) -> list[dict[str, Any]]:
     pool = [case(candidates(spec.takes)[place]) for place in order]
     empty = case(EMPTY[spec.takes])
     chosen = [*_against_behaviours(spec, order, pool), *own[:OWN], empty]
-    chosen += _against(spec, rivals(spec), chosen, [*pool, *own], len(pool))
+    chosen += against(spec, rivals(spec), chosen, [*pool, *own], len(pool))
     chosen += [other for other in pool if other[1] != empty[1]][: all(expected == empty[1] for _, expected in chosen)]
-    chosen += _against(spec, other_steps(spec), chosen, own[OWN : OWN + SPARE], MOST - len(chosen))
+    chosen += against(spec, other_steps(spec), chosen, own[OWN : OWN + SPARE], MOST - len(chosen))
     distinct = {repr(args): (args, expected) for args, expected in [empty, *chosen]}
     for args, expected in own:
         if len(distinct) < CASES:
             distinct.setdefault(repr(args), (args, expected))
-    return [{"args": copied(args), "expected": copied([expected])[0]} for args, expected in distinct.values()]
+    return as_cases(distinct.values())

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from pper_jax.errors import UserError
+from pper_jax.tasks.micro_python.band_cases import make_graded_cases
+from pper_jax.tasks.micro_python.bands import BAND_SPLITS, band_universe
 from pper_jax.tasks.micro_python.cases import constants, make_cases
 from pper_jax.tasks.micro_python.mistakes import write_mistake, write_program
 from pper_jax.tasks.micro_python.universe import (
@@ -73,10 +75,11 @@ def make_task(spec: Spec, behaviour: str, split: str, rng: random.Random) -> Tas
     """The task of a spec; wording and cases come from ``rng``."""
     prompt = make_prompt(spec, rng)
     name = prompt[len("def ") : prompt.index("(")]
+    cases = make_graded_cases if split in BAND_SPLITS else make_cases
     return Task(
         task_id=f"micro/{split}/{spec.kind}/{behaviour[:8]}",
         prompt=prompt,
-        tests={"kind": "call", "fn_name": name, "cases": make_cases(spec, rng)},
+        tests={"kind": "call", "fn_name": name, "cases": cases(spec, rng)},
         entry_point=name,
         stop=STOPS,
         reference=reference_body(spec),
@@ -84,6 +87,11 @@ def make_task(spec: Spec, behaviour: str, split: str, rng: random.Random) -> Tas
         source="micro_python",
         split=split,
     )
+
+
+def _specs(split: str) -> dict[str, Spec]:
+    """Behaviours that tasks of a split are made of."""
+    return band_universe(split) if split in BAND_SPLITS else universe()[split]
 
 
 def _by_kind(split: str, rng: random.Random) -> Iterator[tuple[str, Spec]]:
@@ -109,20 +117,24 @@ def generate(split: str, count: int, seed: int) -> list[Task]:
 
     Args:
         split: ``train``, ``heldout_kind`` (kinds of the training split, other behaviours) or ``heldout_composition``
-            (compositions of which at least one pair of neighbouring operations never meets in training).
+            (compositions of which at least one pair of neighbouring operations never meets in training), or of the
+            bands of difficulty ``train_band1`` to ``train_band4`` and ``heldout_band1`` to ``heldout_band4``.
         count: number of tasks.
         seed: which behaviours, their wording and their test inputs.
 
     Raises:
         UserError: an unknown split, or more tasks than it has.
     """
-    if split not in SPLITS:
-        raise UserError(f"micro_python has no split {split!r}; choose one of {', '.join(SPLITS)}")
-    available = len(universe()[split])
+    if split not in SPLITS + BAND_SPLITS:
+        raise UserError(f"micro_python has no split {split!r}; choose one of {', '.join(SPLITS + BAND_SPLITS)}")
+    available = len(_specs(split))
     if not 1 <= count <= available:
         raise UserError(f"micro_python has {available} tasks in split {split}; {count} cannot be drawn")
     rng = random.Random(f"{split} {seed}")
-    chosen = [pair for pair, _ in zip(_by_kind(split, rng), range(count), strict=False)]
+    if split in BAND_SPLITS:
+        chosen = rng.sample(list(_specs(split).items()), available)[:count]
+    else:
+        chosen = [pair for pair, _ in zip(_by_kind(split, rng), range(count), strict=False)]
     return [make_task(spec, behaviour, split, random.Random(f"{behaviour} {seed}")) for behaviour, spec in chosen]
 
 
@@ -150,7 +162,8 @@ def find_spec(task: Task) -> Spec:
         UserError: no such behaviour.
     """
     _, split, _, prefix = task.task_id.split("/")
-    for behaviour, spec in assigned()[split].items():
+    specs = _specs(split) if split in BAND_SPLITS else assigned()[split]
+    for behaviour, spec in specs.items():
         if behaviour.startswith(prefix):
             return spec
     raise UserError(f"task {task.task_id} is not of the micro_python family")

@@ -52,7 +52,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Spec:
-    """A chain of one to three steps."""
+    """A chain of one to four steps."""
 
     steps: tuple[Step, ...]
 
@@ -72,7 +72,7 @@ class Spec:
         if len(self.steps) == 1:
             return self.steps[0].operation.kind
         family = "list" if self.takes == "list" else "string"
-        form = {2: "then_measure" if self.steps[-1].operation.ends else "two_steps", 3: "three_steps"}
+        form = {2: "then_measure" if self.steps[-1].operation.ends else "two_steps", 3: "three_steps", 4: "four_steps"}
         return f"{family}_{form[len(self.steps)]}"
 
     @property
@@ -152,21 +152,22 @@ def lines_of(spec: Spec) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=10_000)
-def _line_function(takes: str, line: str) -> Callable[..., Any]:
+def line_function(takes: str, line: str) -> Callable[..., Any]:
+    """The function of one line."""
     return compile_body(takes, body([line], VARIABLES[takes]))
 
 
 def run_lines(takes: str, lines: Sequence[str], args: Sequence[Any]) -> Any:
     """Result of our own program of ``lines`` (which changes no argument), without compiling it as a whole."""
-    value = _line_function(takes, lines[0])(*args)
+    value = line_function(takes, lines[0])(*args)
     for line in lines[1:]:
-        value = _line_function(takes, line)(value)
+        value = line_function(takes, line)(value)
     return value
 
 
 @lru_cache(maxsize=256)
 def _first_values(takes: str, line: str, inputs: Callable[[str], Sequence[Any]]) -> list[Any]:
-    return [_line_function(takes, line)(*args) for args in inputs(takes)]
+    return [line_function(takes, line)(*args) for args in inputs(takes)]
 
 
 def values(spec: Spec, inputs: Callable[[str], Sequence[Any]]) -> list[Any]:
@@ -174,7 +175,7 @@ def values(spec: Spec, inputs: Callable[[str], Sequence[Any]]) -> list[Any]:
     first, *rest = lines_of(spec)
     results = _first_values(spec.takes, first, inputs)
     for line in rest:
-        results = list(map(_line_function(spec.takes, line), results))
+        results = list(map(line_function(spec.takes, line), results))
     return results
 
 

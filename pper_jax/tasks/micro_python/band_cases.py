@@ -1,0 +1,92 @@
+"""Graded test cases of the bands' chains: the more steps of a program are right, the more cases it passes.
+
+A chain of n steps has 2^n programs in which some steps are right and the others are mistaken by habit. A case *isolates* a
+step when a program fails it just where that step is mistaken. Each step gets the same number of the cases that come nearest
+to that; then cases are added until no single mistake passes that some candidate shows.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pper_jax.tasks.micro_python.bands import habit_lines
+from pper_jax.tasks.micro_python.cases import LETTERS, Case, against, as_cases, constants
+from pper_jax.tasks.micro_python.mistakes import SIMPLE, other_constants, single_mistakes
+from pper_jax.tasks.micro_python.universe import Spec, draw_arguments, line_function, lines_of, run_lines
+
+GRADED, MOST = 12, 18  # cases that isolate a step, and cases at most
+DRAWS = 50  # of the candidates: each is made into three
+SAME = 3  # at most so many of the graded cases expect the same value
+
+
+def _variants(spec: Spec, rng: random.Random) -> list[list[Any]]:
+    """An input of the task's own, and two simpler ones on which some steps have less to do."""
+    (value,) = draw_arguments(spec.takes, rng, constants(spec))
+    if spec.takes == "list":
+        return [[value], [sorted(value, reverse=True)], [value[: rng.randint(1, 3)] * rng.randint(1, 3)]]
+    letters = [c for step in spec.steps for c in (step.c, step.d) if isinstance(c, str)] or list(LETTERS)
+    value += rng.choice(letters)
+    part = value[: rng.randint(1, 3)]
+    return [[value], [rng.choice((value.upper(), value.lower()))], [part * rng.randint(1, 4)]]
+
+
+def _outcomes(spec: Spec, args: list[Any], expected: Any) -> int:
+    """The programs that pass, as bits: bit s is the program whose steps in the set s (bits again) are mistaken."""
+    values: list[Any] = [args[0]]
+    for right, habit in zip(lines_of(spec), habit_lines(spec), strict=True):
+        values = [_applied(line_function(spec.takes, line), value) for line in (right, habit) for value in values]
+    return sum(1 << s for s, value in enumerate(values) if value == expected)
+
+
+class _Raised:
+    """What a program gives that raises: equal to nothing."""
+
+
+def _applied(function: Callable[..., Any], value: Any) -> Any:
+    if isinstance(value, _Raised):
+        return value
+    try:
+        return function(value)
+    except Exception:
+        return _Raised()
+
+
+def _step_masks(steps: int) -> list[int]:
+    """For each step, the programs in which it is mistaken, as bits."""
+    return [sum(1 << s for s in range(1 << steps) if s >> i & 1) for i in range(steps)]
+
+
+def _graded(spec: Spec, pool: Sequence[Case]) -> list[Case]:
+    """``GRADED`` cases of the pool, as many for each step, that come nearest to isolating it."""
+    outcomes = [_outcomes(spec, *case) for case in pool]
+    simple = [line_function(spec.takes, f"return {text}") for text in SIMPLE[spec.takes]]
+    luck = [sum(_applied(function, case[0][0]) == case[1] for function in simple) for case in pool]
+    steps = len(spec.steps)
+    chosen: dict[int, None] = {}
+    expected: Counter[str] = Counter()
+    for mask in _step_masks(steps):
+        misses = [(bits ^ ~mask & (1 << (1 << steps)) - 1).bit_count() for bits in outcomes]
+        order = sorted(range(len(pool)), key=lambda i, misses=misses: misses[i] + luck[i])
+        taken = 0
+        for i in order:
+            shows = outcomes[i] & mask != mask
+            if taken < GRADED // steps and shows and i not in chosen and expected[repr(pool[i][1])] < SAME:
+                chosen[i] = None
+                expected[repr(pool[i][1])] += 1
+                taken += 1
+    return [pool[i] for i in chosen]
+
+
+def make_graded_cases(spec: Spec, rng: random.Random) -> list[dict[str, Any]]:
+    """Distinct test cases: graded ones, and those that tell single mistakes, other constants and simple programs."""
+    inputs = [args for _ in range(DRAWS) for args in _variants(spec, rng)]
+    distinct = {repr(args): args for args in inputs}.values()
+    pool = [(args, run_lines(spec.takes, lines_of(spec), args)) for args in distinct]
+    chosen = _graded(spec, pool)
+    simple = [(f"return {text}",) for text in SIMPLE[spec.takes]]
+    chosen += against(spec, [*simple, *single_mistakes(spec)], chosen, pool, len(pool))
+    chosen += against(spec, other_constants(spec), chosen, pool, MOST - len(chosen))
+    return as_cases(chosen)
