@@ -4,6 +4,13 @@
 and the number of tokens, everything in log-space. The paper's sampling probability is ``p_i**omega / sum(p**omega)``
 with ``p`` the P2Value (proportional) or one over its rank (rank-based); it calls that exponent alpha too, here it is
 ``omega``. All arrays are ``[C]``, one entry a slot; slots that are not ``filled`` take no part.
+
+What it makes greater: trained on evenly, programs that the model ``pi`` has just written by itself move it nowhere on
+average, for ``E[grad log pi] = 0``. Drawn in proportion to P2Value (``joint``, omega 1) they ascend, up to a positive
+factor, ``(1 - alpha) E[pass_rate] + alpha / 2 sum pi**2``, since ``pi grad log pi = grad pi``: the policy gradient of
+the expected pass rate (Williams 1992) and a sharpening (``tests/replay/test_p2value_gradient.py``). Beam search breaks
+that, for each of its programs comes once and not with frequency ``pi`` (so that even draws sharpen too), and so do
+stale programs, which come with the frequency of earlier parameters.
 """
 
 from __future__ import annotations
