@@ -61,9 +61,8 @@ def jobs_of(study: Study, held_out: Mapping[str, Path]) -> tuple[dict[str, Job],
 
 
 def _shared_by(config: RunConfig, out: Path) -> list[tuple[Job, tuple[str, ...]]]:
-    found: list[tuple[Job, tuple[str, ...]]] = [
-        (Job(_named(_untrained(config, rounds=0), out, "before")), ("samples/*_000_*", "verdicts/*_000_*"))
-    ]
+    before = Job(_named(_untrained(config, rounds=0), out, "before"))
+    found: list[tuple[Job, tuple[str, ...]]] = [(before, ("samples/*_000_*", "verdicts/*_000_*"))]
     if config.rounds:
         first = _untrained(config, rounds=1)
         first = replace(first, tasks=replace(first.tasks, eval={}))
