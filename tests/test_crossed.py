@@ -127,6 +127,18 @@ def test_seeds_that_agree_by_chance_leave_a_quarter_of_the_noise():
     assert result.high == pytest.approx(student.ppf(0.975, 1) * np.sqrt(0.25 * 4 * 0.1**2 / 4))
 
 
+def test_tasks_that_differ_by_less_than_the_noise_leave_the_seeds():
+    # means of seeds 0.2, 0, of tasks 0.1, 0.1: mean squares of seeds 0.04, of tasks 0, of noise 0.04
+    assert crossed_interval(np.array([[0.3, 0.1], [-0.1, 0.1]])).p == pytest.approx(2 * student.sf(0.1 / 0.1, 1))
+
+
+def test_degrees_of_freedom_are_at_least_those_of_the_seeds():
+    # each seed's mean is 0; mean squares of tasks 0.03, of noise 0.01; Satterthwaite's formula would give 0.84
+    noise = np.array([[0.1, -0.1, 0.0], [-0.1, 0.1, 0.0], [0.0, 0.0, 0.0]])
+    result = crossed_interval(np.array([0.1, 0.0, -0.1]) + noise)
+    assert result.high == pytest.approx(student.ppf(0.975, 2) * np.sqrt(0.02 / 9))
+
+
 def test_a_task_that_one_seed_lacks_is_left_out_for_all():
     values = study(np.random.default_rng(0))
     lacking = values.copy()
