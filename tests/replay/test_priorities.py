@@ -16,7 +16,7 @@ from pper_jax.errors import UserError
 
 CONFIG = replay.ReplayConfig(capacity=12)
 OWN = ("own_priority:SELDOM", "own_priority:SURPRISE", "own_priority:LEAST_DRAWN", "own_priority:UNSOUND")
-RULES = ("p2value", "advantage", "learnability", *OWN)
+RULES = ("p2value", "advantage", "improvement", "learnability", *OWN)
 
 
 def filled(config, **fields):
@@ -39,6 +39,13 @@ def test_the_size_of_the_advantage_is_the_distance_from_the_tasks_mean():
     state = replay.add(state, items(2, first=6, pass_rate=[0, 1], task_index=[3, 2]), config)
     np.testing.assert_allclose(worth(state), [0.5, 0.5, 0, 0.25, 0, 0, 0.25, 0], atol=1e-7)
     assert set(np.asarray(state.rank)[[0, 1]].tolist()) == {1, 2}
+
+
+def test_improvement_is_what_a_program_has_above_its_tasks_mean_solved_or_not():
+    config = replace(CONFIG, priority="improvement", scheme="proportional", omega=1.0)
+    state = filled(config, pass_rate=[1, 0, 0.5, 0.3, 0, 0, 1, 1, 0.2], task_index=[7, 7, 7, 3, 3, 3, 2, 2, 1])
+    np.testing.assert_allclose(worth(state), [0.5, 0, 0, 0.2, 0, 0, 0, 0, 0], atol=1e-7)
+    np.testing.assert_allclose(np.asarray(replay.probabilities(state))[[0, 3]], [5 / 7, 2 / 7], rtol=1e-5)
 
 
 def test_learnability_prefers_tasks_that_are_neither_solved_nor_hopeless():
@@ -76,7 +83,7 @@ def test_what_is_worth_nan_or_infinity_is_worth_nothing():
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("best", "one of p2value, advantage, learnability, or module:NAME"),
+        ("best", "one of p2value, advantage, improvement, learnability, or module:NAME"),
         ("nowhere_at_all:RULE", "cannot be imported: No module named 'nowhere_at_all'"),
         ("own_priority:NONE", "cannot be imported: module 'own_priority' has no attribute 'NONE'"),
         ("own_priority:surprise", "no pper_jax.replay.Priority but a function"),

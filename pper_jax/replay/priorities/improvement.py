@@ -1,7 +1,7 @@
 """Improvement: by how much a program's pass rate is above the mean of its task's stored programs.
 
-The positive half of the advantage, for objectives that imitate: the best of what was written for a task is drawn, solved
-or not, and a task whose programs fare alike, all solved or all hopeless, is left alone.
+The positive half of the advantage, for objectives that imitate: the best of what was written for a task is drawn,
+solved or not, and a task whose programs fare alike, all solved or all hopeless, is left alone.
 """
 
 import jax
