@@ -5,7 +5,7 @@ Nothing here depends on a clock, so that a study that was interrupted gives the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -72,21 +72,26 @@ def _apart(mine: Runs, reference: Runs, spent: Mapping[str, Any]) -> dict[str, f
     for name in (arm, other):
         each = spent[name]["each"]
         sums.append({key: sum(each[seed][key] for seed in common) for key in each[common[0]]})
-    return apart(*sums)
+    found = apart(*sums)
+    if found.get("target_tokens", 0) < 0 and _rounds_without_learning(mine.values()):
+        del found["target_tokens"]  # it was given as many, and found nothing to learn from
+    return found
+
+
+def _rounds_without_learning(jobs: Iterable[Job]) -> int:
+    return sum(row["event"] == "nothing_to_learn" for job in jobs for row in metrics_of(job.folder))
 
 
 def _traits(jobs: Sequence[Job]) -> dict[str, Any]:
     """What an arm's draws and programs were like, on average over its runs and rounds."""
     rows = [row for job in jobs for row in metrics_of(job.folder)]
-    lacking = sorted({(job.seed, row["round"]) for job in jobs for row in metrics_of(job.folder)
-                      if row["event"] == "nothing_to_learn"})  # fmt: skip
     distinct, solved, partial = zip(*[_written(job) for job in jobs], strict=True) if jobs else ((), (), ())
     return {
         "effective_sample_size": _mean([row["effective_sample_size"] for row in rows if row["event"] == "replay"]),
         "distinct_programs": _mean(distinct),
         "tasks_solved": _mean(solved),
         "tasks_partly": _mean(partial),
-        "rounds_without_learning": len(lacking),
+        "rounds_without_learning": _rounds_without_learning(jobs),
         "entropy": _by_round(rows, "entropy", "nats"),
     }
 

@@ -50,8 +50,7 @@ def apart(mine: Ledger, reference: Ledger) -> dict[str, float]:
     """By how much of the reference's amount an arm's differs, for each amount that differs by more than 2 %."""
     found = {}
     for name in BUDGET:
-        if reference[name] or mine[name]:
-            share = mine[name] / reference[name] - 1 if reference[name] else float("inf")
-            if abs(share) > MOST_APART:
-                found[name] = share
+        difference = mine[name] - reference[name]
+        if abs(difference) > MOST_APART * reference[name]:
+            found[name] = difference / reference[name] if reference[name] else float("inf")
     return found
