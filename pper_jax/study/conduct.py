@@ -46,8 +46,6 @@ def conduct(study: Study, crew: Crew) -> Path:
                     for job in runs if any(name in failed for name in job.needs)}  # fmt: skip
         able = [job for job in runs if job.name not in stranded]
         failed = _make(f"{study.config.name}: runs", able, shared, crew, folder) | stranded
-        for name, reason in failed.items():
-            say(f"{name} failed: {reason}")
         figures = figures_of(study, runs, failed)
         write_json(folder / "study.json", figures)
         if all(name in failed for name in (job.name for job in runs)):
@@ -91,6 +89,7 @@ def _make(label: str, jobs: Sequence[Job], shared: Mapping[str, Job], crew: Crew
             _note_cost(folder / "costs" / f"{job.name}.json", answer)
             if answer["reason"] is not None and answer["stopped"] is None:
                 failed[job.name] = answer["reason"]
+                say(f"{job.name} failed: {answer['reason']}")
             progress.update(1)
     return failed
 
