@@ -1,0 +1,80 @@
+"""Runs that learn from as many target tokens, and runs that begin with programs that are there."""
+
+import pytest
+from small_runs import results, rows, small
+
+from pper_jax.errors import UserError
+from pper_jax.loop import run
+from pper_jax.loop.distributed import Team
+from pper_jax.loop.parts import build
+from pper_jax.terminal import Interrupted
+
+ENOUGH = {"rounds": 2, "train__steps": 50, "train__target_tokens": 700}
+
+
+def trained(folder):
+    return [row for row in rows(folder.metrics) if row["event"] == "train"]
+
+
+def test_each_round_ends_with_the_step_by_which_its_share_is_learnt_from(tmp_path):
+    folder = run(small(tmp_path, **ENOUGH))
+    for index in (1, 2):
+        until = [row["tokens"] for row in trained(folder) if row["round"] <= index]
+        assert sum(until[:-1]) < 700 * index <= sum(until)
+    assert len({row["step"] for row in trained(folder)}) < 50
+
+
+def test_without_a_budget_all_steps_are_taken(tmp_path):
+    assert len(trained(run(small(tmp_path)))) == 4
+
+
+@pytest.mark.parametrize("after", [1, 3])
+def test_a_run_that_was_interrupted_within_its_budget_ends_with_the_same_bytes(tmp_path, monkeypatch, after):
+    whole = run(small(tmp_path, "whole", **ENOUGH))
+    from pper_jax.loop import rounds
+
+    took = rounds.Steps.took
+    seen = []
+
+    def stopped(steps, *measured):
+        took(steps, *measured)
+        seen.append(measured)
+        if len(seen) == after:
+            raise Interrupted(130)
+
+    monkeypatch.setattr(rounds.Steps, "took", stopped)
+    with pytest.raises(Interrupted):
+        run(small(tmp_path, "cut", **ENOUGH))
+    monkeypatch.undo()
+    assert results(run(small(tmp_path, "cut", **ENOUGH)).path) == results(whole.path)
+
+
+@pytest.mark.parametrize("tokens", [0, -3])
+def test_a_budget_of_nothing_is_refused(tmp_path, tokens):
+    with pytest.raises(UserError, match=f"train.target_tokens is {tokens}"):
+        small(tmp_path, train__target_tokens=tokens)
+
+
+def test_several_processes_cannot_count_together_and_say_so(tmp_path):
+    with pytest.raises(UserError, match="counted by one process"):
+        build(small(tmp_path, **ENOUGH), team=Team(count=2))
+
+
+def test_a_run_may_begin_with_programs_and_verdicts_that_are_there(tmp_path):
+    whole = run(small(tmp_path, "whole"))
+    given = {
+        str(path.relative_to(whole.path)): path
+        for kind in ("samples", "verdicts")
+        for name in ("eval_000_held", "round_001")
+        for path in [whole.path / kind / f"{name}.jsonl"]
+    }
+    before = {place: path.stat().st_mtime_ns for place, path in given.items()}
+    again = run(small(tmp_path, "again"), given=given)
+    assert results(again.path) == results(whole.path)
+    assert {place: path.stat().st_mtime_ns for place, path in given.items()} == before
+
+
+def test_where_nothing_can_be_learnt_a_row_says_why(tmp_path):
+    folder = run(small(tmp_path, replay__store="solved"))  # the tiny model solves nothing
+    reasons = [row["reason"] for row in rows(folder.metrics) if row["event"] == "nothing_to_learn"]
+    assert reasons == ["the replay buffer is empty (nothing to store)"]
