@@ -1,10 +1,13 @@
-"""Bands of difficulty of micro_python: longer chains of harder operations, the fourth beyond what the demo model solves.
+"""Bands of difficulty of micro_python: compositions by how often the pretraining text gets their operations wrong.
 
-A band is a number of steps and how many of them are of ``HARD`` operations, whose habitual mistake the pretraining text
-prefers. Its chains are no behaviours of ``universe``, and each of their steps matters: its habit shows on the probes. No pair
-of neighbouring operations is one that ``heldout_composition`` holds out. A chain is held out where two hashes say so, that of
-its behaviour and that of its operations in any order, and of training where neither does: so no seed and no band can put a
-behaviour on both sides, nor the same operations with other constants.
+A chain is two steps on a list and an ending that gives a number: a form that the demo model writes. In band 1 all of its
+operations are ``EASY``, or all but one ``MEDIUM``; in band 2 more are ``MEDIUM``; in band 3 one is ``HARD``, and in band 4
+two or three are. There habitual mistakes outweigh the right lines, so that a beam holds programs with one right step or two,
+and hardly a right program. Each step matters: its habit shows on the probes, and so does its absence.
+
+No chain is a behaviour of ``universe`` and none has a pair of operations that ``heldout_composition`` holds out. A behaviour
+is held out by its hash, whatever the band and the seed. A held-out one that agrees with a training one of its band on most
+probes is left out.
 """
 
 from __future__ import annotations
@@ -12,10 +15,12 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from functools import cache
+from itertools import permutations, product
+from operator import eq, itemgetter
 from typing import Any
 
-from pper_jax.tasks.micro_python.operation import HARD
-from pper_jax.tasks.micro_python.operations import LIST_ENDS, LIST_STEPS, STRING_ENDS, STRING_STEPS
+from pper_jax.tasks.micro_python.operation import HARD, MEDIUM, Operation
+from pper_jax.tasks.micro_python.operations import LIST_ENDS, LIST_STEPS
 from pper_jax.tasks.micro_python.universe import (
     HELD_OUT_PAIR,
     Spec,
@@ -28,37 +33,34 @@ from pper_jax.tasks.micro_python.universe import (
     stable_hash,
 )
 
-BANDS = {1: (3, 0), 2: (3, 1), 3: (4, 2), 4: (4, 3)}  # steps, and how many of them are hard
+BANDS = (1, 2, 3, 4)
 SIDES = ("train", "heldout")
 BAND_SPLITS = tuple(f"{side}_band{band}" for side in SIDES for band in BANDS)
-SIZE = 544  # behaviours of a split
-STRINGS, ENDS = 0.25, 0.3  # shares of chains on strings, and of chains that end in a number
-SHOWS = 4  # on how many of the 40 probes a step's habit, and the chain without the step, give another result
-VALUES = 12  # different results on the probes, at least
-ALIKE = {"keep_at_least": "keep_above", "sort": "order", "sort_down": "order", "reverse": "order"}
+SIZE = 576  # behaviours of a split
+SHOWS = 2  # on how many of the 40 probes a step's habit, and the chain without the step, give another result
+VALUES = 6  # different results on the probes, at least
+CLOSE = 35  # a held-out behaviour agrees with no training one of its band on so many probes
 
 
-def _draw(steps: int, hard: int, rng: random.Random) -> Spec | None:
-    """A chain of so many different operations, so many of them hard; None where the draw asks for more than there are."""
-    strings, ends = rng.random() < STRINGS, rng.random() < ENDS
-    middle, last = (STRING_STEPS, STRING_ENDS) if strings else (LIST_STEPS, LIST_ENDS)
-    end = [rng.choice([op for op in last if op.gives != "bool"])] if ends else []  # a constant passes half of a bool's
-    need = hard - sum(op.difficulty == HARD for op in end)
-    hards = [op for op in middle if op.difficulty == HARD]
-    others = [op for op in middle if op.difficulty != HARD]
-    if not 0 <= need <= min(len(hards), steps - ends):
-        return None
-    chain = rng.sample(hards, need) + rng.sample(others, steps - ends - need)
-    rng.shuffle(chain)
-    return Spec(tuple(Step(op.name, *rng.choice(op.constants)) for op in chain + end))
+def band_of(chain: Sequence[Operation]) -> int:
+    """The band of a chain of operations."""
+    hard = sum(op.difficulty == HARD for op in chain)
+    if hard:
+        return min(2 + hard, 4)
+    return 1 if sum(op.difficulty == MEDIUM for op in chain) < 2 else 2
 
 
-def _side(spec: Spec) -> str | None:
-    """``train`` or ``heldout`` by the operations; None for a pair that ``heldout_composition`` holds out."""
-    if any(stable_hash(pair) % HELD_OUT_PAIR == 0 for pair in spec.pairs):
-        return None
-    names = sorted(ALIKE.get(step.op, step.op) for step in spec.steps)
-    return SIDES[stable_hash(f"band {names}") % 2]
+def _held_out_pair(first: Operation, second: Operation) -> bool:
+    return stable_hash(f"{first.name}>{second.name}") % HELD_OUT_PAIR == 0
+
+
+def _chains(band: int) -> list[tuple[Operation, ...]]:
+    """The operations of the band's chains; an ending that gives a truth value is in none, for a constant passes half."""
+    ends = [op for op in LIST_ENDS if op.gives == "int"]
+    steps = [(a, b) for a, b in permutations(LIST_STEPS, 2) if not _held_out_pair(a, b)]
+    return [
+        (a, b, end) for a, b in steps for end in ends if band_of((a, b, end)) == band and not _held_out_pair(b, end)
+    ]
 
 
 def habit_lines(spec: Spec) -> tuple[str, ...]:
@@ -90,19 +92,40 @@ def _every_step_matters(spec: Spec) -> bool:
 
 
 @cache
+def _results(spec: Spec) -> list[Any]:
+    """Results of the right program on the probes."""
+    return _after(spec.takes, lines_of(spec), [args[0] for args in probes(spec.takes)])
+
+
+def _agree(first: Spec, second: Spec) -> int:
+    """On how many probes."""
+    return sum(map(eq, _results(first), _results(second)))
+
+
+def _in_random_order(band: int, rng: random.Random) -> list[Spec]:
+    """All specs of a band; a chain's share among the first ones grows with the square root of the number of its specs."""
+    keyed: list[tuple[float, Spec]] = []
+    for chain in _chains(band):
+        chosen = list(product(*(op.constants for op in chain)))
+        for values in chosen:
+            steps = tuple(Step(op.name, c, d) for op, (c, d) in zip(chain, values, strict=True))
+            keyed.append((rng.expovariate(1.0) * len(chosen) ** 0.5, Spec(steps)))
+    return [spec for _, spec in sorted(keyed, key=itemgetter(0))]
+
+
+@cache
 def band_universe(split: str) -> dict[str, Spec]:
-    """Behaviour -> its spec, of a band's split. Made once a process, in a second or two."""
+    """Behaviour -> its spec, of a band's split: ``SIZE`` of them. Made once a process, in a second or two."""
     side, band = split.split("_band")
-    rng = random.Random(split)
     known = {behaviour for specs in assigned().values() for behaviour in specs}
+    training = list(band_universe(f"train_band{band}").values()) if side == "heldout" else []
     found: dict[str, Spec] = {}
-    while len(found) < SIZE:
-        spec = _draw(*BANDS[int(band)], rng)
-        if spec is None or _side(spec) != side:
-            continue
+    for spec in _in_random_order(int(band), random.Random(f"band {band}")):
         behaviour = fingerprint(spec)
-        if behaviour is None or behaviour in known or SIDES[int(behaviour, 16) % 2] != side:
+        if behaviour is None or behaviour in known or SIDES[int(behaviour, 16) % 2] != side or behaviour in found:
             continue
-        if _every_step_matters(spec):
-            found.setdefault(behaviour, spec)
+        if _every_step_matters(spec) and all(_agree(spec, other) < CLOSE for other in training):
+            found[behaviour] = spec
+        if len(found) == SIZE:
+            break
     return found
