@@ -16,7 +16,7 @@ from pper_jax.errors import UserError
 
 CONFIG = replay.ReplayConfig(capacity=12)
 OWN = ("own_priority:SELDOM", "own_priority:SURPRISE", "own_priority:LEAST_DRAWN", "own_priority:UNSOUND")
-RULES = ("p2value", "advantage", "learnability", *OWN)
+RULES = ("p2value", "advantage", "learnability", "shuffled", *OWN)
 
 
 def filled(config, **fields):
@@ -76,7 +76,7 @@ def test_what_is_worth_nan_or_infinity_is_worth_nothing():
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("best", "one of p2value, advantage, learnability, or module:NAME"),
+        ("best", "one of p2value, advantage, learnability, shuffled, or module:NAME"),
         ("nowhere_at_all:RULE", "cannot be imported: No module named 'nowhere_at_all'"),
         ("own_priority:NONE", "cannot be imported: module 'own_priority' has no attribute 'NONE'"),
         ("own_priority:surprise", "no pper_jax.replay.Priority but a function"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 
 from pper_jax.errors import UserError
-from pper_jax.replay.priorities import advantage, learnability, p2value
+from pper_jax.replay.priorities import advantage, learnability, p2value, shuffled
 from pper_jax.replay.priorities.rule import Priority, Scope, Stored, task_mean
 
 __all__ = ["KNOWN", "Priority", "Scope", "Stored", "named", "task_mean"]
@@ -17,6 +17,7 @@ KNOWN: dict[str, Priority] = {
     "p2value": p2value.RULE,
     "advantage": advantage.RULE,
     "learnability": learnability.RULE,
+    "shuffled": shuffled.RULE,
 }
 
 
