@@ -85,14 +85,20 @@ class BeamSection:
 
 @dataclass(frozen=True)
 class EvalSection:
-    """Evaluation on held-out tasks: the best beam of ``width`` (1 = greedy) is the model's answer."""
+    """Evaluation on held-out tasks: the best beam of ``width`` (1 = greedy) is the model's answer.
+
+    ``entropy``: so many programs a task are also drawn at temperature 1, to measure the entropy of what the model
+    writes (:mod:`pper_jax.loop.entropy`); 0 draws none.
+    """
 
     width: int = 1
     every: int = 1
+    entropy: int = 0
 
     def __post_init__(self) -> None:
         check_number("width", self.width, least=1, most=MOST_PROGRAMS, whole=True)
         check_number("every", self.every, least=1, whole=True)
+        check_number("entropy", self.entropy, least=0, most=MOST_PROGRAMS, whole=True)
 
 
 @dataclass(frozen=True)

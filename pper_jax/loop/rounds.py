@@ -29,6 +29,7 @@ from pper_jax.loop.columns import with_columns
 from pper_jax.loop.config import RunConfig
 from pper_jax.loop.distributed import joined, programs_of, programs_of_the_first, verdicts_of
 from pper_jax.loop.ending import finish, is_finished
+from pper_jax.loop.entropy import measure_entropy
 from pper_jax.loop.journal import Journal, Onlooker
 from pper_jax.loop.mixture import SOURCE
 from pper_jax.loop.opening import claimed, horizon_of, is_same, open_run
@@ -325,6 +326,7 @@ def evaluate(parts: Parts, state: LoopState, pool: TestPool, journal: Journal, i
                 f"{what.replace('_', ' ')} {evaluation.percent(figures[what])}" for what in ("pass_rate", "accuracy")
             )
             say(f"round {index}, {name}, {figures['tasks']} tasks: {shown}")
+        measure_entropy(parts, model, journal, index)
     return _mean(rates)
 
 

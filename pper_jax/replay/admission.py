@@ -19,13 +19,13 @@ def token_hash(tokens: jax.Array, length: jax.Array) -> tuple[jax.Array, jax.Arr
     words = jnp.where(position < length[:, None], tokens.astype(jnp.uint32) + 1, 0)
 
     def hashed(seed: int) -> jax.Array:
-        factors = _mixed(position + jnp.uint32(seed)) | 1
-        return _mixed(jnp.sum(words * factors, axis=-1, dtype=jnp.uint32) + length.astype(jnp.uint32))
+        factors = mixed(position + jnp.uint32(seed)) | 1
+        return mixed(jnp.sum(words * factors, axis=-1, dtype=jnp.uint32) + length.astype(jnp.uint32))
 
     return hashed(0x243F6A88), hashed(0x85A308D3)
 
 
-def _mixed(x: jax.Array) -> jax.Array:
+def mixed(x: jax.Array) -> jax.Array:
     """A bijection of uint32 that spreads each bit over all."""
     for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
         x = (x ^ (x >> shift)) * jnp.uint32(factor)

@@ -84,8 +84,8 @@ def _admitted(state: ReplayState, items: Items, keep: jax.Array, config: ReplayC
     worth = age
     if config.evict == "lowest":
         drawn = jnp.concatenate([state.times_drawn, jnp.zeros(keep.size, jnp.int32)])
-        possibility, _, value = _valued(candidates, drawn, config)
-        worth = -p2value.ranks(value, possibility, age, candidates.valid)
+        valued = _valued(candidates, drawn, config)
+        worth = -p2value.ranks(valued[-1], _ties(candidates, drawn, valued, config), age, candidates.valid)
     stays = admission.best(candidates.task_index, candidates.valid, worth, capacity, config.task_cap)
     slots = admission.places(stays[capacity:], held_by, state.filled, stays[:capacity], worth[:capacity])
     return replace(state, items=replace(state.items, valid=stays[:capacity])), slots
@@ -102,8 +102,8 @@ def refresh(state: ReplayState, config: ReplayConfig, changed: jax.Array | None 
     items, filled = state.items, state.filled
     local = config.possibility in ("joint", "geomean") and named(config.priority).local
     if changed is None or not local:
-        possibility, value, worth = _valued(items, state.times_drawn, config)
-        rank = p2value.ranks(worth, possibility, state.inserted_at, filled)
+        possibility, value, worth = valued = _valued(items, state.times_drawn, config)
+        rank = p2value.ranks(worth, _ties(items, state.times_drawn, valued, config), state.inserted_at, filled)
     else:
         slots = jnp.where((changed >= 0) & (changed < filled.shape[0]), changed, filled.shape[0])
         rows = gather(state, slots)
@@ -148,6 +148,13 @@ def _valued(items: Items, times_drawn: jax.Array, config: ReplayConfig, kept: ja
     if kept is not None and rule.steady:
         return possibility, value, kept
     return possibility, value, rule(Stored(items, possibility, value, times_drawn))
+
+
+def _ties(items: Items, times_drawn: jax.Array, valued: Valued, config: ReplayConfig) -> jax.Array:
+    """What decides between programs of equal worth, ``[n]`` float32: the log possibility, or what the rule says."""
+    possibility, value, _ = valued
+    rule = named(config.priority)
+    return possibility if rule.ties is None else rule.ties(Stored(items, possibility, value, times_drawn))
 
 
 def update(state: ReplayState, indices: jax.Array, row_logprob: jax.Array, step: jax.Array | int) -> ReplayState:

@@ -43,6 +43,8 @@ class Priority:
         scope: what it looks at: the ``program`` alone, all stored programs of its ``task``, or the whole ``buffer``.
         steady: it looks at nothing that a train step changes (log-probabilities, possibility, P2Value, times drawn), so
             that it holds until programs are added.
+        ties: pure function like ``log_worth``: of programs of equal worth, that of greater ``ties`` ranks first. None:
+            that of greater possibility. Where these are equal too, the newer one does.
         noun: what it is called in a sentence.
 
     After a train step, what is ``steady`` is kept, scope ``program`` is asked for the programs drawn, and any other for
@@ -53,6 +55,7 @@ class Priority:
     scope: Scope
     steady: bool = False
     noun: str = "worth"
+    ties: Callable[[Stored], jax.Array] | None = None
 
     def __post_init__(self) -> None:
         if self.scope not in get_args(Scope):
@@ -60,8 +63,8 @@ class Priority:
 
     @property
     def local(self) -> bool:
-        """Whether a train step changes the worth of the programs drawn alone."""
-        return self.steady or self.scope == "program"
+        """Whether a train step changes the worth and the ties of the programs drawn alone."""
+        return self.ties is None and (self.steady or self.scope == "program")
 
     def __call__(self, stored: Stored) -> jax.Array:
         """The log of each program's worth, ``[n]`` float32, finite or -inf."""
