@@ -90,14 +90,9 @@ class ReplayConfig:
         stratified: one draw from each of ``n`` equal parts of the probability instead of ``n`` independent draws.
         min_pass_rate: programs that pass a smaller share of their tests are not stored.
         fresh: share of each batch drawn evenly from the newest round's programs, 0 to 1; the rest by priority.
-<<<<<<< HEAD
-        priority: what a program is worth: ``p2value``, ``advantage``, ``improvement``, ``learnability``, or
-            ``module:NAME`` for a :class:`pper_jax.replay.Priority` of one's own.
-=======
-        priority: what a program is worth: ``p2value``, ``advantage``, ``learnability``, ``shuffled`` (the control: the
-            P2Value of another stored program, chosen by chance), or ``module:NAME`` for a
+        priority: what a program is worth: ``p2value``, ``advantage``, ``improvement``, ``learnability``, ``shuffled`` (the
+            control: the P2Value of another stored program, chosen by chance), or ``module:NAME`` for a
             :class:`pper_jax.replay.Priority` of one's own.
->>>>>>> e6d0ca3595250c9866ffb6e9aa5956fecb59cde3
         max_length: no option but the row length that :func:`init` takes where it is given none.
     """
 

@@ -16,11 +16,7 @@ from pper_jax.errors import UserError
 
 CONFIG = replay.ReplayConfig(capacity=12)
 OWN = ("own_priority:SELDOM", "own_priority:SURPRISE", "own_priority:LEAST_DRAWN", "own_priority:UNSOUND")
-<<<<<<< HEAD
-RULES = ("p2value", "advantage", "improvement", "learnability", *OWN)
-=======
-RULES = ("p2value", "advantage", "learnability", "shuffled", *OWN)
->>>>>>> e6d0ca3595250c9866ffb6e9aa5956fecb59cde3
+RULES = ("p2value", "advantage", "improvement", "learnability", "shuffled", *OWN)
 
 
 def filled(config, **fields):
@@ -87,11 +83,7 @@ def test_what_is_worth_nan_or_infinity_is_worth_nothing():
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-<<<<<<< HEAD
-        ("best", "one of p2value, advantage, improvement, learnability, or module:NAME"),
-=======
-        ("best", "one of p2value, advantage, learnability, shuffled, or module:NAME"),
->>>>>>> e6d0ca3595250c9866ffb6e9aa5956fecb59cde3
+        ("best", "one of p2value, advantage, improvement, learnability, shuffled, or module:NAME"),
         ("nowhere_at_all:RULE", "cannot be imported: No module named 'nowhere_at_all'"),
         ("own_priority:NONE", "cannot be imported: module 'own_priority' has no attribute 'NONE'"),
         ("own_priority:surprise", "no pper_jax.replay.Priority but a function"),

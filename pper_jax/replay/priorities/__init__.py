@@ -8,11 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 
 from pper_jax.errors import UserError
-<<<<<<< HEAD
-from pper_jax.replay.priorities import advantage, improvement, learnability, p2value
-=======
-from pper_jax.replay.priorities import advantage, learnability, p2value, shuffled
->>>>>>> e6d0ca3595250c9866ffb6e9aa5956fecb59cde3
+from pper_jax.replay.priorities import advantage, improvement, learnability, p2value, shuffled
 from pper_jax.replay.priorities.rule import Priority, Scope, Stored, task_mean
 
 __all__ = ["KNOWN", "Priority", "Scope", "Stored", "named", "task_mean"]
