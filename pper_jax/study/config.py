@@ -151,4 +151,6 @@ def _refuse_unequal(config: StudyConfig, arms: Mapping[str, RunConfig]) -> None:
 def asked(study: Study) -> dict[str, Any]:
     """What a study's folder must agree with: the settings of each arm, and how it is judged."""
     common = {key: getattr(study.config, key) for key in ("name", "part", "task_seed", "reference")}
-    return {**common, "arms": {name: to_dict(arm) for name, arm in study.arms.items()}}
+    own = {"name", "out", "seed"}  # which the study gives a run
+    plain = {name: to_dict(arm) for name, arm in study.arms.items()}
+    return {**common, "arms": {name: {k: v for k, v in arm.items() if k not in own} for name, arm in plain.items()}}
