@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from pper_jax.decode import BeamConfig
+from pper_jax.decode import BeamConfig, SampleConfig, StochasticBeamConfig
 from pper_jax.errors import UserError
 from pper_jax.execution import TestPool, pool_class
 from pper_jax.execution.limits import DAY_S, MEBIBYTE
@@ -64,6 +64,8 @@ class TasksConfig:
 class BeamSection:
     """Beam search (phase B): ``width`` programs a task; ``batch_size`` prompts at once.
 
+    ``method``: in its place ``sample`` draws programs at random, and ``stochastic-beam`` different ones without
+    replacement, both at ``temperature``.
     ``distinct``: search twice as wide and keep at most ``width`` programs that differ in more than comments and space.
     """
 
@@ -72,15 +74,27 @@ class BeamSection:
     length_penalty: float = 0.0
     batch_size: int = 16
     distinct: bool = False
+    method: Literal["beam", "sample", "stochastic-beam"] = "beam"
+    temperature: float = 1.0
 
     def __post_init__(self) -> None:
         for name, most in (("width", MOST_PROGRAMS), ("max_new_tokens", MOST_TOKENS), ("batch_size", MOST_ROWS)):
             check_number(name, getattr(self, name), least=1, most=most, whole=True)
         check_number("length_penalty", self.length_penalty, least=0)
+        check_number("temperature", self.temperature, above=0)
+        if self.method == "beam" and self.temperature != 1:
+            raise UserError(
+                f"temperature is {self.temperature}, and method beam draws nothing; leave it out, or sample"
+            )
+        if self.method != "beam" and self.length_penalty:
+            raise UserError(f"length_penalty is {self.length_penalty}, and method {self.method} has none; leave it out")
 
-    def method(self) -> BeamConfig:
-        """The search, as the decode room has it."""
-        return BeamConfig(width=self.width, max_new_tokens=self.max_new_tokens, length_penalty=self.length_penalty)
+    def decoding(self) -> BeamConfig | SampleConfig | StochasticBeamConfig:
+        """The method, as the decode room has it."""
+        if self.method == "beam":
+            return BeamConfig(width=self.width, max_new_tokens=self.max_new_tokens, length_penalty=self.length_penalty)
+        kind = SampleConfig if self.method == "sample" else StochasticBeamConfig
+        return kind(num_samples=self.width, max_new_tokens=self.max_new_tokens, temperature=self.temperature)
 
 
 @dataclass(frozen=True)

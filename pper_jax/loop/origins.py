@@ -54,7 +54,7 @@ def _opened(
     beam, most = config.beam, config.train.max_length
     if section.path is None:
         key = stream(config.seed, "sample")
-        return ModelSource(beam.method(), batch_size=beam.batch_size, distinct=beam.distinct, key=key), ""
+        return ModelSource(beam.decoding(), batch_size=beam.batch_size, distinct=beam.distinct, key=key), ""
     if section.kind == "samples":
         rows = [sample.to_json() for sample in read_samples(section.path, tasks, others=True)]
         return FileSource(section.path, name, most), digest(rows)
@@ -63,7 +63,7 @@ def _opened(
     teacher = TeacherSource(
         path,
         section.path,
-        beam.method(),
+        beam.decoding(),
         batch_size=beam.batch_size,
         key=stream(config.seed, "teacher"),
         name=name,

@@ -155,7 +155,7 @@ def _params(module: Any) -> Params:
 
 def lower_decode(config: RunConfig, model: ModelConfig, dtype: str, mesh: Mesh) -> Lowered:
     """A decode segment: rows over data and fsdp, weights over tp, the cache at its full size."""
-    module, method = build_model(model, Compute(dtype=dtype)), config.beam.method()
+    module, method = build_model(model, Compute(dtype=dtype)), config.beam.decoding()
     method.check(model)
     params = jax.eval_shape(partial(_params, module))
     rows, slots = whole_rows(config.beam.batch_size, mesh), prompt_slots(config, model)

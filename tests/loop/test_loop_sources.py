@@ -8,6 +8,7 @@ import pytest
 from small_runs import rows, small
 
 from pper_jax.decode import SampleConfig
+from pper_jax.errors import UserError
 from pper_jax.loop import run
 from pper_jax.loop.sources import ModelSource
 from pper_jax.programs import LanguageModel
@@ -59,3 +60,29 @@ def test_a_source_of_ones_own(tmp_path):
     written = rows(folder.samples("round_001"))
     assert {row["completion"] for row in written} == {REFERENCE}
     assert np.isfinite([row["logprob"] for row in written]).all()
+
+
+@pytest.mark.parametrize("method", ["sample", "stochastic-beam"])
+def test_the_loop_draws_its_programs_where_it_is_asked_to(tmp_path, method):
+    first = run(small(tmp_path, "first", beam__method=method, beam__temperature=0.8, beam__width=3, seed=1))
+    again = run(small(tmp_path, "again", beam__method=method, beam__temperature=0.8, beam__width=3, seed=1))
+    other = run(small(tmp_path, "other", beam__method=method, beam__temperature=0.8, beam__width=3, seed=2))
+    texts = [[row["tokens"] for row in rows(folder.samples("round_001"))] for folder in (first, again, other)]
+    assert len(texts[0]) == 4 * 3
+    assert texts[0] == texts[1] != texts[2]
+    assert len({str(tokens) for tokens in texts[0]}) > 6  # drawn, not copies of the likeliest
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"beam__temperature": 0.5}, "temperature is 0.5, and method beam draws nothing"),
+        ({"beam__method": "sample", "beam__length_penalty": 1.0}, "length_penalty is 1.0, and method sample has none"),
+        ({"beam__method": "sample", "beam__temperature": 0}, "temperature is 0"),
+        ({"beam__method": "magic"}, "beam.method is 'magic'; choose one of beam, sample, stochastic-beam"),
+    ],
+)
+def test_numbers_of_another_method_are_refused(tmp_path, changes, said):
+    with pytest.raises(UserError) as error:
+        small(tmp_path, **changes)
+    assert said in str(error.value)
