@@ -21,11 +21,9 @@ _TOKENS = re.compile(
 )
 
 
-def page(title: str, header: str, main: str) -> str:
-    """The whole document."""
-    footer = (
-        "<p>Made by <code>pper report</code>. This page is self-contained: it loads nothing and runs no script.</p>"
-    )
+def page(title: str, header: str, main: str, command: str = "pper report") -> str:
+    """The whole document, made by ``command``."""
+    footer = f"<p>Made by <code>{command}</code>. This page is self-contained: it loads nothing and runs no script.</p>"
     return PAGE.substitute(title=escape(title), css=CSS, header=header, main=main, footer=footer)
 
 
@@ -72,10 +70,11 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], label: str, css:
     return f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(label, quote=True)}">{inner}</div>'
 
 
-def titled_tables(tables: Sequence[Table], missing: str) -> str:
-    """Tables under their titles, with their notes, or the sentence that says why there are none."""
+def titled_tables(tables: Sequence[Table], missing: str, css: str = "") -> str:
+    """Tables under their titles, with their notes, or the sentence that says why there are none; `css` is a class."""
     parts = [
-        f'<p class="about">{escape(one.title)}</p>{table(one.header, one.rows, one.title, f"t{one.words}")}'
+        f'<p class="about">{escape(one.title)}</p>'
+        + table(one.header, one.rows, one.title, f"t{one.words} {css}".strip())
         + (f'<p class="note">{escape(one.note)}</p>' if one.note else "")
         for one in tables
     ]

@@ -45,7 +45,7 @@ def metric_curves(curves: Mapping[str, Sequence[svg.Point]], metric: str, title:
         f"{title} by round",
         series,
         x_label="round (0: before training)",
-        y_format=lambda y: percent(y, 0 if _whole(y) else 1),
+        y_format=axis_percent,
         x_ticks=sorted({point.x for line in series for point in line.points}),
         bounds=(0.0, 1.0),
         min_span=0.1,
@@ -79,7 +79,7 @@ def buffer_histogram(run: RunData, key: str, title: str, x_label: str) -> Figure
         edges,
         shares,
         x_label=x_label,
-        y_format=lambda y: percent(y, 0 if _whole(y) else 1),
+        y_format=axis_percent,
         x_format=plain,
         earlier=earlier,
     )
@@ -213,7 +213,7 @@ def replay_health(run: RunData, key: str, title: str, limit: float) -> Figure | 
         f"{title} by round",
         [svg.Series(title, 1, curve)],
         x_label="round",
-        y_format=lambda y: percent(y, 0 if _whole(y) else 1),
+        y_format=axis_percent,
         x_ticks=[point.x for point in curve],
         bounds=(0.0, 1.0),
         limit=(limit, name),
@@ -222,8 +222,8 @@ def replay_health(run: RunData, key: str, title: str, limit: float) -> Figure | 
     return Figure(title, drawing, (), ("Round", title, "Programs in the buffer"), tuple(rows))
 
 
-def forest(gains: Sequence[tuple[str, Gain]], title: str) -> Figure | None:
-    """The gains of several runs under each other, each with its interval."""
+def forest(gains: Sequence[tuple[str, Gain]], title: str, noun: str = "Run", change: str = "change") -> Figure | None:
+    """The gains of several runs, or of what ``noun`` says, under each other, each with its interval."""
     shown = [(label, gain) for label, gain in gains if gain.difference is not None]
     if not shown:
         return None
@@ -237,12 +237,10 @@ def forest(gains: Sequence[tuple[str, Gain]], title: str) -> Figure | None:
         )
         for label, g in shown
     ]
-    drawing = svg.forest(
-        title, effects, x_label="change in percentage points", x_format=lambda x: points(x).removesuffix(".0")
-    )
+    drawing = svg.forest(title, effects, x_label=f"{change} in percentage points", x_format=axis_points)
     rows = [(label, points(gain.difference), interval(gain)) for label, gain in shown]
     note = "Blue: the 95\u00a0% interval excludes zero. Grey: it does not, or there is none."
-    return Figure(title, drawing, (), ("Run", "Change, points", "95\u00a0% interval"), tuple(rows), note)
+    return Figure(title, drawing, (), (noun, f"{change.capitalize()}, points", "95\u00a0% interval"), tuple(rows), note)
 
 
 def curve_of(run: RunData, split: str, metric: str) -> list[svg.Point]:
@@ -309,5 +307,11 @@ def _spaced(kind: str) -> str:
     return kind.replace("_", " ")
 
 
-def _whole(share: float) -> bool:
-    return abs(100 * share - round(100 * share)) < 1e-6
+def axis_percent(share: float) -> str:
+    """A share on an axis: 0.25 -> "25 %"."""
+    return percent(share, 0 if abs(100 * share - round(100 * share)) < 1e-6 else 1)
+
+
+def axis_points(difference: float) -> str:
+    """A difference on an axis: 0.05 -> "+5"."""
+    return points(difference).removesuffix(".0")

@@ -8,12 +8,14 @@ CSS = """
 :root{color-scheme:light dark;--bg:#f6f7f9;--card:#fff;--ink:#1b2330;--soft:#5a6577;--line:#dfe3ea;--grid:#e8ebf0;
   --code:#f3f5f8;--accent:#2563c9;--good:#12704f;--goodbg:#e2f4ec;--bad:#a8322b;--badbg:#fbe7e5;--warn:#7a5200;
   --warnbg:#fdf3d8;--neutralbg:#e9edf3;--c1:#2f6fd6;--c2:#c9650a;--c3:#128067;--c4:#8453c4;--cx:#7c8798;
+  --c5:#b8377f;--c6:#1d7f9e;--c7:#7d6a10;--c8:#4a5b70;
   --pass:#1f9068;--fail:#7ea6dd;--error:#e08a2b;--timeout:#e3c23a;--memory:#8b62c4;--output_limit:#d578b0;
   --crash:#c9423c;--not_run:#c6ccd6;--infrastructure:#4d5666;--kw:#8a3fa0;--str:#17715a;--com:#6a7485;--num:#a8520a}
 @media(prefers-color-scheme:dark){
   :root{--bg:#10141b;--card:#181e28;--ink:#e7ebf2;--soft:#a0abbd;--line:#2c3544;--grid:#252d3a;--code:#121821;
   --accent:#7fb0ff;--good:#7fdcb6;--goodbg:#12342a;--bad:#ff9d94;--badbg:#3d1d1c;--warn:#f2cf7b;--warnbg:#352a12;
-  --neutralbg:#252d3a;--c1:#6aa3f8;--c2:#f0994a;--c3:#45c2a1;--c4:#b693ee;--cx:#8e99ab;--pass:#37b387;
+  --neutralbg:#252d3a;--c1:#6aa3f8;--c2:#f0994a;--c3:#45c2a1;--c4:#b693ee;--cx:#8e99ab;
+  --c5:#f08bbd;--c6:#5fc4e0;--c7:#d3bd55;--c8:#b9c6d8;--pass:#37b387;
   --fail:#4f7ab8;--error:#d98a35;--timeout:#d2b437;--memory:#a07bda;--output_limit:#d27bb0;--crash:#e0605a;
   --not_run:#596375;--infrastructure:#c9d1de;--kw:#d9a0ea;--str:#7fd3b5;--com:#8e99ab;--num:#f2b077}
 }
@@ -94,7 +96,7 @@ figcaption{font-weight:600;font-size:.95rem;margin-bottom:6px}
 .grid{stroke:var(--grid);fill:none}
 .limit{stroke:var(--c2);stroke-dasharray:5 4;fill:none}
 .zero{stroke:var(--soft);stroke-width:1.5}
-.split{stroke:var(--soft);stroke-dasharray:2 4;opacity:.7}
+.split{stroke:var(--soft);stroke-dasharray:2 4;opacity:.7;fill:none}
 .line{fill:none;stroke:var(--k);stroke-width:2;stroke-linejoin:round}
 .bar{fill:none;stroke:var(--k);stroke-width:1.6}
 .dot{fill:var(--k)}
@@ -103,6 +105,10 @@ figcaption{font-weight:600;font-size:.95rem;margin-bottom:6px}
 .c2{--k:var(--c2)}
 .c3{--k:var(--c3)}
 .c4{--k:var(--c4)}
+.c5{--k:var(--c5)}
+.c6{--k:var(--c6)}
+.c7{--k:var(--c7)}
+.c8{--k:var(--c8)}
 .cx{--k:var(--cx)}
 .v-pass{--k:var(--pass)}
 .v-fail{--k:var(--fail)}
@@ -131,6 +137,7 @@ td:first-child{white-space:normal;min-width:7em}
 th:last-child,td:last-child{padding-right:2px}
 .words td{white-space:normal;overflow-wrap:anywhere;vertical-align:top}
 .words td:first-child{white-space:nowrap;padding-right:24px;width:12em}
+.settings td:nth-child(2){white-space:normal}
 :focus-visible{outline:2px solid var(--accent);outline-offset:2px}
 .program{border-top:1px solid var(--line);margin:0;padding:12px 0}
 .program:last-child{padding-bottom:0}

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 WIDTH, HEIGHT = 460, 250
 LEFT, RIGHT, TOP, BOTTOM = 56, 14, 16, 42
+COLOURS = 8
 T = TypeVar("T")
 
 
@@ -29,7 +30,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Series:
-    """Points of one line; `colour` is the number of a CSS class c1, c2, ..."""
+    """Points of one line; `colour` 1, 2, ... chooses one of 8 CSS classes and one of 7 markers: the first 56 differ."""
 
     label: str
     colour: int
@@ -90,7 +91,8 @@ def lines(
 ) -> str:
     """Lines with 95 % error bars; `bounds` are hard limits of y, `splits` are vertical marks (x, name).
 
-    `limit` is a horizontal mark (y, name); with it the axis begins at zero.
+    `limit` is a horizontal mark (y, name); with it the axis begins at zero. Lines with `x_ticks` of their own are set
+    a little apart, so that their bars do not cover each other.
     """
     every = [point for line in series for point in line.points]
     seen = [value for p in every for value in (p.y, p.low, p.high) if value is not None]
@@ -116,8 +118,31 @@ def lines(
         out.append(f'<path class="limit" d="M{LEFT} {y}H{WIDTH - RIGHT}"/>')
         out.append(f'<text class="tick end halo" x="{WIDTH - RIGHT}" y="{_n(text_y)}">{escape(limit[1])}</text>')
     for index, line in enumerate(series):
-        shift = (index - (len(series) - 1) / 2) * min(9.0, 30 / len(series)) if markers else 0.0
+        shift = (index - (len(series) - 1) / 2) * min(9.0, 30 / len(series)) if markers and x_ticks else 0.0
         out.append(_line(line, shift, x_of, y_of, y_format, markers))
+    return _frame(title, "".join(out))
+
+
+def scatter(
+    title: str,
+    series: Sequence[Series],
+    *,
+    x_label: str,
+    y_format: Callable[[float], str],
+    frontier: Sequence[tuple[float, float]] = (),
+) -> str:
+    """Points with 95 % error bars, each a series of its own or several of one; `frontier` (x, y) is a dotted line."""
+    every = [point for line in series for point in line.points]
+    seen = [value for p in every for value in (p.y, p.low, p.high) if value is not None]
+    y_ticks, x_ticks = ticks(min(seen), max(seen)), ticks(min(p.x for p in every), max(p.x for p in every), 4)
+    x_of = _scale(x_ticks[0], x_ticks[-1], LEFT + 16, WIDTH - RIGHT - 24)
+    y_of = _scale(y_ticks[0], y_ticks[-1], HEIGHT - BOTTOM, TOP)
+    out = [_y_axis(y_ticks, y_of, y_format), _x_axis([(x_of(x), _integer(x)) for x in x_ticks], x_label)]
+    if len(frontier) > 1:
+        path = "L".join(f"{_n(x_of(x))} {_n(y_of(y))}" for x, y in frontier)
+        out.append(f'<path class="split" d="M{path}"/>')
+    for line in series:
+        out += [_line(Series(line.label, line.colour, (p,)), 0.0, x_of, y_of, y_format, True) for p in line.points]
     return _frame(title, "".join(out))
 
 
@@ -250,26 +275,32 @@ def _line(
             a, b = _n(y_of(point.low)), _n(y_of(point.high))
             bar = f'<path class="bar" d="M{_n(x)} {a}V{b}M{_n(x - 3)} {a}h6M{_n(x - 3)} {b}h6"/>'
         out.append(f"<g>{bar}{_marker(line.colour, x, y)}<title>{escape(tip)}</title></g>")
-    return f'<g class="c{line.colour}">{"".join(out)}</g>'
+    return f'<g class="{_class(line.colour)}">{"".join(out)}</g>'
+
+
+def _class(colour: int) -> str:
+    return f"c{(colour - 1) % COLOURS + 1}"
 
 
 def _marker(colour: int, x: float, y: float) -> str:
-    """A shape for each of four colours, so that colour is never the only difference."""
-    shapes = {
-        1: f'<circle class="dot" cx="{_n(x)}" cy="{_n(y)}" r="4.5"/>',
-        2: f'<rect class="dot" x="{_n(x - 4)}" y="{_n(y - 4)}" width="8" height="8"/>',
-        3: f'<path class="dot" d="M{_n(x)} {_n(y - 5.5)}l5.2 9.5h-10.4z"/>',
-    }
-    return shapes.get(
-        (colour - 1) % 4 + 1, f'<path class="dot" d="M{_n(x)} {_n(y - 5.5)}l5.5 5.5l-5.5 5.5l-5.5 -5.5z"/>'
+    """One of seven shapes, so that colour is never the only difference."""
+    shapes = (
+        f'<circle class="dot" cx="{_n(x)}" cy="{_n(y)}" r="4.5"/>',
+        f'<rect class="dot" x="{_n(x - 4)}" y="{_n(y - 4)}" width="8" height="8"/>',
+        f'<path class="dot" d="M{_n(x)} {_n(y - 5.5)}l5.2 9.5h-10.4z"/>',
+        f'<path class="dot" d="M{_n(x)} {_n(y - 5.5)}l5.5 5.5l-5.5 5.5l-5.5 -5.5z"/>',
+        f'<path class="dot" d="M{_n(x)} {_n(y + 5.5)}l5.2 -9.5h-10.4z"/>',
+        f'<path class="dot" d="M{_n(x - 1.7)} {_n(y - 5.5)}h3.4v3.8h3.8v3.4h-3.8v3.8h-3.4v-3.8h-3.8v-3.4h3.8z"/>',
+        f'<path class="dot" d="M{_n(x - 5.5)} {_n(y - 4.5)}h11l-11 9h11z"/>',
     )
+    return shapes[(colour - 1) % len(shapes)]
 
 
 def _swatch(css: str) -> str:
     if css == "outline":
         return '<path class="outline" d="M0 7H6V2H12"/>'
     if css.startswith("m"):
-        return f'<g class="c{css[1:]}">{_marker(int(css[1:]), 6, 6)}</g>'
+        return f'<g class="{_class(int(css[1:]))}">{_marker(int(css[1:]), 6, 6)}</g>'
     return f'<rect class="{css} dot" width="12" height="12" rx="2"/>'
 
 

@@ -5,7 +5,8 @@ A cell is percent with its 95 % interval; see :mod:`pper_jax.evaluation.interval
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -210,8 +211,14 @@ def _share(row: dict[str, Any], key: str) -> str:
 def _gain(row: dict[str, Any], key: str) -> str:
     if not row["tasks"]:
         return words.MISSING
-    change, low, high = (f"{100 * row['gain'][key][each]:+z.1f}" for each in ("difference", "low", "high"))
-    return f"{change} [{low}, {high}]"
+    return change(row["gain"][key])
+
+
+def change(found: Mapping[str, Any]) -> str:
+    """A ``difference`` in points with its interval from ``low`` to ``high``, "+8.4 [+5.3, +11.8]"; as far as known."""
+    values = [number(found.get(key)) for key in ("difference", "low", "high")]
+    middle, low, high = (words.MISSING if value is None else f"{100 * value:+z.1f}" for value in values)
+    return middle if None in values else f"{middle} [{low}, {high}]"
 
 
 def _test(row: dict[str, Any], adjusted: float) -> tuple[str, str, str]:
@@ -234,16 +241,18 @@ def as_text(table: Table) -> str:
     return "\n".join([table.title, *map(row, lines), *([table.note] if table.note else [])])
 
 
+def plain_markdown(text: str) -> str:
+    """``text`` as one line of Markdown that shows what it is, for what stands in a name is no mark-up."""
+    # an underscore inside a word marks nothing up, and neither do brackets that no link follows
+    return re.sub(r"[\\`*<>|~$&]|(?<!\w)_|_(?!\w)|(?<=\])[(\[]", r"\\\g<0>", " ".join(text.split()))
+
+
 def as_markdown(table: Table) -> str:
     """The table as GitHub's Markdown."""
 
     def row(cells: Sequence[str]) -> str:
-        return (
-            "| "
-            + " | ".join(cell.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ") for cell in cells)
-            + " |"
-        )
+        return "| " + " | ".join(map(plain_markdown, cells)) + " |"
 
     rule = "| " + " | ".join("---" if column < table.words else "---:" for column in range(len(table.header))) + " |"
     note = ["", table.note] if table.note else []
-    return "\n".join([f"**{table.title}**", "", row(table.header), rule, *map(row, table.rows), *note])
+    return "\n".join([f"**{plain_markdown(table.title)}**", "", row(table.header), rule, *map(row, table.rows), *note])
