@@ -90,8 +90,8 @@ class ReplayConfig:
         stratified: one draw from each of ``n`` equal parts of the probability instead of ``n`` independent draws.
         min_pass_rate: programs that pass a smaller share of their tests are not stored.
         fresh: share of each batch drawn evenly from the newest round's programs, 0 to 1; the rest by priority.
-        priority: what a program is worth: ``p2value``, ``advantage``, ``improvement``, ``learnability``, ``shuffled`` (the
-            control: the P2Value of another stored program, chosen by chance), or ``module:NAME`` for a
+        priority: what a program is worth: ``p2value``, ``advantage``, ``improvement``, ``learnability``, ``shuffled``
+            (the control: the P2Value of another stored program, chosen by chance), or ``module:NAME`` for a
             :class:`pper_jax.replay.Priority` of one's own.
         max_length: no option but the row length that :func:`init` takes where it is given none.
     """
