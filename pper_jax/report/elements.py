@@ -136,3 +136,9 @@ def python(text: str) -> str:
         out += [escape(text[end : match.start()], quote=False), mark(match)]
         end = match.end()
     return "".join(out) + escape(text[end:], quote=False)
+
+
+def alone(drawing: str) -> str:
+    """A drawing as a file of its own, with the page's style sheet in it."""
+    head, _, rest = drawing.partition(">")
+    return f'{head} xmlns="http://www.w3.org/2000/svg"><style>{escape(CSS, quote=False)}</style>{rest}'

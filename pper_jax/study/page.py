@@ -45,14 +45,16 @@ SECTIONS = (
 
 
 def write_pages(folder: Path) -> dict[str, Any]:
-    """Write ``study.md`` and ``study.html`` beside the ``study.json`` of ``folder``; returns its figures.
+    """Write ``study.md``, ``study.html`` and ``differences_SET.svg`` beside ``study.json``; returns its figures.
 
     The same figures give the same ``study.md``; the page also shows what the clock said of the runs.
     """
     figures: dict[str, Any] = json.loads((folder / "study.json").read_text(encoding="utf-8"))
-    write_together(
-        {folder / "study.md": markdown(figures), folder / "study.html": study_page(figures, costs_of(folder, figures))}
-    )
+    files = {"study.md": markdown(figures), "study.html": study_page(figures, costs_of(folder, figures))}
+    for split in figures["sets"]:
+        if found := plots.differences(figures, split):
+            files[f"differences_{split}.svg"] = elements.alone(found.drawing)
+    write_together({folder / name: text for name, text in files.items()})
     return figures
 
 

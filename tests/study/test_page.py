@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+import xml.etree.ElementTree as tree
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -384,3 +385,13 @@ def test_a_scatter_puts_points_where_they_are() -> None:
     assert f'<path class="bar" d="M{right} {(top + bottom) // 2}V{top}' in text
     assert text.count('<g class="c1">') == 2  # the ninth has the first colour, and another marker
     assert text.count("<circle") == 1
+
+
+def test_the_differences_are_drawings_of_their_own(tmp_path: Path) -> None:
+    figures = some_figures()
+    (tmp_path / "study.json").write_text(json.dumps(figures))
+    write_pages(tmp_path)
+    for split in figures["sets"]:
+        found = tree.parse(tmp_path / f"differences_{split}.svg").getroot()
+        assert found.tag == "{http://www.w3.org/2000/svg}svg"
+        assert "--ink" in (found[0].text or "")
