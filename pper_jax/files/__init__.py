@@ -11,7 +11,7 @@ from pper_jax.files.jsonl import (
     read_lines,
     read_text,
 )
-from pper_jax.files.locks import lock_folder
+from pper_jax.files.locks import lock_folder, wait_for_folder
 from pper_jax.files.model_folder import check_model_folder, fresh_folder, notices
 from pper_jax.files.outputs import check_output, is_stream, target_of, write_atomic, write_json, write_together
 from pper_jax.files.partial import Partial, finish_together, open_partial, partial_of
@@ -44,6 +44,7 @@ __all__ = [
     "read_lines",
     "read_text",
     "target_of",
+    "wait_for_folder",
     "write_atomic",
     "write_json",
     "write_together",

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,3 +47,13 @@ def lock_folder(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(fd)
+
+
+def wait_for_folder(path: Path, seconds: float) -> None:
+    """Wait until no process holds ``path``, or so long: one that was told to end may still be saving."""
+    if not (path / LOCK).exists():
+        return
+    until = time.monotonic() + seconds
+    with open(path / LOCK, "rb+") as file:
+        while not try_lock(file.fileno()) and time.monotonic() < until:
+            time.sleep(0.2)

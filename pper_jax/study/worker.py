@@ -18,6 +18,8 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+BUSY_S = 60.0  # to wait for a run that another process is about to leave
+
 
 def make_run(told: dict[str, Any]) -> dict[str, Any]:
     """Make or resume one run; what it took, and why it failed where it did.
@@ -30,14 +32,17 @@ def make_run(told: dict[str, Any]) -> dict[str, Any]:
         waited for), a sentence or None, and the exit code of a signal that was heard, or None.
     """
     from pper_jax.errors import RunFailure, UserError
+    from pper_jax.files import wait_for_folder
     from pper_jax.loop import run
     from pper_jax.loop.config import RunConfig
     from pper_jax.settings import from_dict
     from pper_jax.terminal import Interrupted
 
     began, cpu, reason, stopped = time.monotonic(), _cpu_seconds(), None, None
+    config = from_dict(RunConfig, told["config"])
+    wait_for_folder(Path(config.out) / config.name, BUSY_S)  # its worker may have survived an earlier study's end
     try:
-        run(from_dict(RunConfig, told["config"]), given={place: Path(file) for place, file in told["given"].items()})
+        run(config, given={place: Path(file) for place, file in told["given"].items()})
     except Interrupted as error:
         reason, stopped = "it was interrupted", error.code
     except (UserError, RunFailure) as error:
