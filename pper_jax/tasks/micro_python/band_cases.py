@@ -1,19 +1,19 @@
 """Graded test cases of the bands' chains: the more steps of a program are right, the more cases it passes.
 
-A chain of n steps has 2^n programs in which some steps are right and the others are mistaken by habit. A case *isolates* a
-step when a program fails it just where that step is mistaken. Each step gets the same number of the cases that come nearest
-to that; then cases are added until no single mistake passes that some candidate shows.
+A chain of n steps has 2^n programs in which some steps are right and the others are mistaken by habit. A case
+*isolates* a step when a program fails it just where that step is mistaken. Each step gets the same number of the cases
+that come nearest to that; then cases are added until no single mistake passes that some candidate shows.
 """
 
 from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from pper_jax.tasks.micro_python.bands import habit_lines
-from pper_jax.tasks.micro_python.cases import LETTERS, Case, against, as_cases, constants
+from pper_jax.tasks.micro_python.cases import Case, against, as_cases, candidates
 from pper_jax.tasks.micro_python.mistakes import SIMPLE, other_constants, single_mistakes
 from pper_jax.tasks.micro_python.universe import Spec, draw_arguments, line_function, lines_of, run_lines
 
@@ -23,14 +23,10 @@ SAME = 3  # at most so many of the graded cases expect the same value
 
 
 def _variants(spec: Spec, rng: random.Random) -> list[list[Any]]:
-    """An input of the task's own, and two simpler ones on which some steps have less to do."""
-    (value,) = draw_arguments(spec.takes, rng, constants(spec))
-    if spec.takes == "list":
-        return [[value], [sorted(value, reverse=True)], [value[: rng.randint(1, 3)] * rng.randint(1, 3)]]
-    letters = [c for step in spec.steps for c in (step.c, step.d) if isinstance(c, str)] or list(LETTERS)
-    value += rng.choice(letters)
-    part = value[: rng.randint(1, 3)]
-    return [[value], [rng.choice((value.upper(), value.lower()))], [part * rng.randint(1, 4)]]
+    """An input of the task's own, near its constants, and two on which some steps have less to do."""
+    near = [step.c for step in spec.steps if isinstance(step.c, int) and len(step.operation.constants) > 1]
+    (value,) = draw_arguments(spec.takes, rng, near)
+    return [[value], [sorted(value, reverse=True)], [value[: rng.randint(1, 3)] * rng.randint(1, 3)]]
 
 
 def _outcomes(spec: Spec, args: list[Any], expected: Any) -> int:
@@ -81,11 +77,14 @@ def _graded(spec: Spec, pool: Sequence[Case]) -> list[Case]:
 
 
 def make_graded_cases(spec: Spec, rng: random.Random) -> list[dict[str, Any]]:
-    """Distinct test cases: graded ones, and those that tell single mistakes, other constants and simple programs."""
-    inputs = [args for _ in range(DRAWS) for args in _variants(spec, rng)]
-    distinct = {repr(args): args for args in inputs}.values()
-    pool = [(args, run_lines(spec.takes, lines_of(spec), args)) for args in distinct]
-    chosen = _graded(spec, pool)
+    """Distinct test cases: graded ones, and those that tell single mistakes, simple programs and other constants."""
+
+    def made(inputs: Iterable[list[Any]]) -> dict[str, Case]:
+        return {repr(args): (args, run_lines(spec.takes, lines_of(spec), args)) for args in inputs}
+
+    own = made(args for _ in range(DRAWS) for args in _variants(spec, rng))
+    pool = list((own | made(candidates(spec.takes))).values())
+    chosen = _graded(spec, list(own.values()))
     simple = [(f"return {text}",) for text in SIMPLE[spec.takes]]
     chosen += against(spec, [*simple, *single_mistakes(spec)], chosen, pool, len(pool))
     chosen += against(spec, other_constants(spec), chosen, pool, MOST - len(chosen))

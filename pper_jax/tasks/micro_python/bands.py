@@ -1,13 +1,14 @@
 """Bands of difficulty of micro_python: compositions by how often the pretraining text gets their operations wrong.
 
-A chain is two steps on a list and an ending that gives a number: a form that the demo model writes. In band 1 all of its
-operations are ``EASY``, or all but one ``MEDIUM``; in band 2 more are ``MEDIUM``; in band 3 one is ``HARD``, and in band 4
-two or three are. There habitual mistakes outweigh the right lines, so that a beam holds programs with one right step or two,
-and hardly a right program. Each step matters: its habit shows on the probes, and so does its absence.
+A chain is two steps on a list and an ending that gives a number: a form that the demo model writes. In band 1 all of
+its operations are ``EASY``, or all but one ``MEDIUM``; in band 2 more are ``MEDIUM``; in band 3 one is ``HARD``, and in
+band 4 two or three are. There habitual mistakes outweigh the right lines, so that a beam holds programs with one right
+step or two, and hardly a right program (BUILD_NOTES.md, "Bands of micro_python"). Each step matters: its habit shows on
+the probes, and so does its absence.
 
-No chain is a behaviour of ``universe`` and none has a pair of operations that ``heldout_composition`` holds out. A behaviour
-is held out by its hash, whatever the band and the seed. A held-out one that agrees with a training one of its band on most
-probes is left out.
+No chain is a behaviour of ``universe`` and none has a pair of operations that ``heldout_composition`` holds out. A
+behaviour is held out by its name, whatever the band and the seed. A held-out one that agrees with a training one of its
+band on 35 of the 40 probes is left out.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ import random
 from collections.abc import Sequence
 from functools import cache
 from itertools import permutations, product
-from operator import eq, itemgetter
+from operator import itemgetter
 from typing import Any
 
-from pper_jax.tasks.micro_python.operation import HARD, MEDIUM, Operation
+import numpy as np
+
+from pper_jax.tasks.micro_python.operation import EASY, HARD, MEDIUM, Operation
 from pper_jax.tasks.micro_python.operations import LIST_ENDS, LIST_STEPS
 from pper_jax.tasks.micro_python.universe import (
     HELD_OUT_PAIR,
@@ -38,6 +41,7 @@ SIDES = ("train", "heldout")
 BAND_SPLITS = tuple(f"{side}_band{band}" for side in SIDES for band in BANDS)
 SIZE = 576  # behaviours of a split
 SHOWS = 2  # on how many of the 40 probes a step's habit, and the chain without the step, give another result
+RARER = 4  # of a band's chains, those with one easy operation more are so many times less frequent
 VALUES = 6  # different results on the probes, at least
 CLOSE = 35  # a held-out behaviour agrees with no training one of its band on so many probes
 
@@ -55,7 +59,7 @@ def _held_out_pair(first: Operation, second: Operation) -> bool:
 
 
 def _chains(band: int) -> list[tuple[Operation, ...]]:
-    """The operations of the band's chains; an ending that gives a truth value is in none, for a constant passes half."""
+    """The operations of the band's chains; none ends in a truth value, for a constant passes half of those."""
     ends = [op for op in LIST_ENDS if op.gives == "int"]
     steps = [(a, b) for a, b in permutations(LIST_STEPS, 2) if not _held_out_pair(a, b)]
     return [
@@ -91,25 +95,28 @@ def _every_step_matters(spec: Spec) -> bool:
     return True
 
 
-@cache
-def _results(spec: Spec) -> list[Any]:
+def _results(spec: Spec) -> list[int]:
     """Results of the right program on the probes."""
     return _after(spec.takes, lines_of(spec), [args[0] for args in probes(spec.takes)])
 
 
-def _agree(first: Spec, second: Spec) -> int:
-    """On how many probes."""
-    return sum(map(eq, _results(first), _results(second)))
+def _close(spec: Spec, training: np.ndarray) -> bool:
+    """Whether the results of a training behaviour (a row) are those of the spec on ``CLOSE`` probes or more."""
+    return bool(((training == np.array(_results(spec))).sum(1) >= CLOSE).any())
 
 
 def _in_random_order(band: int, rng: random.Random) -> list[Spec]:
-    """All specs of a band; a chain's share among the first ones grows with the square root of the number of its specs."""
+    """All specs of a band; a chain's share of the first ones grows with the square root of the number of its specs.
+
+    Each easy operation makes it ``RARER``.
+    """
     keyed: list[tuple[float, Spec]] = []
     for chain in _chains(band):
         chosen = list(product(*(op.constants for op in chain)))
+        delay = len(chosen) ** 0.5 * RARER ** sum(op.difficulty == EASY for op in chain)
         for values in chosen:
             steps = tuple(Step(op.name, c, d) for op, (c, d) in zip(chain, values, strict=True))
-            keyed.append((rng.expovariate(1.0) * len(chosen) ** 0.5, Spec(steps)))
+            keyed.append((rng.expovariate(1.0) * delay, Spec(steps)))
     return [spec for _, spec in sorted(keyed, key=itemgetter(0))]
 
 
@@ -118,13 +125,14 @@ def band_universe(split: str) -> dict[str, Spec]:
     """Behaviour -> its spec, of a band's split: ``SIZE`` of them. Made once a process, in a second or two."""
     side, band = split.split("_band")
     known = {behaviour for specs in assigned().values() for behaviour in specs}
-    training = list(band_universe(f"train_band{band}").values()) if side == "heldout" else []
+    others = band_universe(f"train_band{band}").values() if side == "heldout" else ()
+    training = np.array([_results(spec) for spec in others]).reshape(-1, len(probes("list")))
     found: dict[str, Spec] = {}
     for spec in _in_random_order(int(band), random.Random(f"band {band}")):
         behaviour = fingerprint(spec)
         if behaviour is None or behaviour in known or SIDES[int(behaviour, 16) % 2] != side or behaviour in found:
             continue
-        if _every_step_matters(spec) and all(_agree(spec, other) < CLOSE for other in training):
+        if _every_step_matters(spec) and not _close(spec, training):
             found[behaviour] = spec
         if len(found) == SIZE:
             break

@@ -52,7 +52,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Spec:
-    """A chain of one to four steps."""
+    """A chain of one to three steps."""
 
     steps: tuple[Step, ...]
 
@@ -72,7 +72,7 @@ class Spec:
         if len(self.steps) == 1:
             return self.steps[0].operation.kind
         family = "list" if self.takes == "list" else "string"
-        form = {2: "then_measure" if self.steps[-1].operation.ends else "two_steps", 3: "three_steps", 4: "four_steps"}
+        form = {2: "then_measure" if self.steps[-1].operation.ends else "two_steps", 3: "three_steps"}
         return f"{family}_{form[len(self.steps)]}"
 
     @property
