@@ -12,7 +12,7 @@ from pper_jax.files import is_marked, lock_folder, mark_folder, write_atomic, wr
 from pper_jax.loop.asking import config_differences
 from pper_jax.loop.ending import is_finished
 from pper_jax.settings import dump_yaml
-from pper_jax.study.config import Study, asked
+from pper_jax.study.config import Study, asked, asked_before
 from pper_jax.study.crew import Answer, told
 from pper_jax.study.figures import figures_of
 from pper_jax.study.held_out import write_held_out
@@ -41,7 +41,8 @@ def conduct(study: Study, crew: Crew) -> Path:
     with lock_folder(folder):
         held_out = write_held_out(study)
         shared, runs = jobs_of(study, held_out)
-        failed = _make(f"{study.config.name}: shared", list(shared.values()), {}, crew, folder)
+        needed = dict.fromkeys(name for job in runs if not _is_done(job) for name in job.needs)
+        failed = _make(f"{study.config.name}: shared", [shared[name] for name in needed], {}, crew, folder)
         stranded = {job.name: next(failed[name] for name in job.needs if name in failed)
                     for job in runs if any(name in failed for name in job.needs)}  # fmt: skip
         able = [job for job in runs if job.name not in stranded]
@@ -60,7 +61,7 @@ def _claim(study: Study) -> None:
         raise UserError(f"{folder} exists and is not a study folder; choose another name or move it away")
     new = asked(study)
     if path.exists():
-        old = json.loads(path.read_text(encoding="utf-8"))
+        old = asked_before(json.loads(path.read_text(encoding="utf-8")))
         common = {**old, "arms": {name: arm for name, arm in old.get("arms", {}).items() if name in new["arms"]}}
         mine = {**new, "arms": {name: arm for name, arm in new["arms"].items() if name in common["arms"]}}
         if differing := config_differences(json.loads(json.dumps(common)), json.loads(json.dumps(mine)), frozenset()):
@@ -78,7 +79,7 @@ def _claim(study: Study) -> None:
 
 def _make(label: str, jobs: Sequence[Job], shared: Mapping[str, Job], crew: Crew, folder: Path) -> dict[str, str]:
     """Make the runs that are not finished; returns the reasons of those that failed, by name."""
-    missing = [job for job in jobs if not is_finished(job.folder, job.config.rounds)]
+    missing = [job for job in jobs if not _is_done(job)]
     failed: dict[str, str] = {}
     for kind in ("logs", "costs"):
         (folder / kind).mkdir(exist_ok=True)
@@ -92,6 +93,10 @@ def _make(label: str, jobs: Sequence[Job], shared: Mapping[str, Job], crew: Crew
                 say(f"{job.name} failed: {answer['reason']}")
             progress.update(1)
     return failed
+
+
+def _is_done(job: Job) -> bool:
+    return is_finished(job.folder, job.config.rounds)
 
 
 def _given(job: Job, shared: Mapping[str, Job]) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pper_jax.errors import UserError, shown
 from pper_jax.loop.config import RunConfig, load_run_config
 from pper_jax.ranges import SEEDS, check_file_name, check_number
-from pper_jax.settings import load_config, to_dict
+from pper_jax.settings import from_dict, load_config, to_dict
 
 # What belongs to the study: an arm that set it would be judged otherwise than the others, or overwrite their runs.
 OF_THE_STUDY = ("name", "out", "seed", "model", "dtype", "mesh", "distributed", "tasks.eval", "evaluation", "execution")
@@ -151,6 +151,15 @@ def _refuse_unequal(config: StudyConfig, arms: Mapping[str, RunConfig]) -> None:
 def asked(study: Study) -> dict[str, Any]:
     """What a study's folder must agree with: the settings of each arm, and how it is judged."""
     common = {key: getattr(study.config, key) for key in ("name", "part", "task_seed", "reference")}
-    own = {"name", "out", "seed"}  # which the study gives a run
-    plain = {name: to_dict(arm) for name, arm in study.arms.items()}
-    return {**common, "arms": {name: {k: v for k, v in arm.items() if k not in own} for name, arm in plain.items()}}
+    return {**common, "arms": {name: _of_the_arm(arm) for name, arm in study.arms.items()}}
+
+
+def asked_before(old: Mapping[str, Any]) -> dict[str, Any]:
+    """What :func:`asked` gave when the study was begun; keys that were not known then have their defaults."""
+    arms = {name: from_dict(RunConfig, {"name": "arm", **arm}) for name, arm in old.get("arms", {}).items()}
+    return {**old, "arms": {name: _of_the_arm(arm) for name, arm in arms.items()}}
+
+
+def _of_the_arm(config: RunConfig) -> dict[str, Any]:
+    plain = to_dict(config)
+    return {key: plain[key] for key in plain if key not in ("name", "out", "seed")}  # which the study gives a run
