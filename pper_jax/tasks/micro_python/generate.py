@@ -118,7 +118,7 @@ def generate(split: str, count: int, seed: int) -> list[Task]:
     Args:
         split: ``train``, ``heldout_kind`` (kinds of the training split, other behaviours) or ``heldout_composition``
             (compositions of which at least one pair of neighbouring operations never meets in training), or of the
-            bands of difficulty ``train_band1`` to ``train_band4`` and ``heldout_band1`` to ``heldout_band4``.
+            bands of difficulty ``train_band1`` to ``train_band4`` and ``heldout_band1`` to ``heldout_band4`` (``bands``).
         count: number of tasks.
         seed: which behaviours, their wording and their test inputs.
 
