@@ -64,14 +64,14 @@ def _graded(spec: Spec, pool: Sequence[Case]) -> list[Case]:
     chosen: dict[int, None] = {}
     expected: Counter[str] = Counter()
     for mask in _step_masks(steps):
-        misses = [(bits ^ ~mask & (1 << (1 << steps)) - 1).bit_count() for bits in outcomes]
-        order = sorted(range(len(pool)), key=lambda i, misses=misses: misses[i] + luck[i])
+        isolated = (1 << (1 << steps)) - 1 & ~mask
+        cost = [(bits ^ isolated).bit_count() + lucky for bits, lucky in zip(outcomes, luck, strict=True)]
         taken = 0
-        for i in order:
-            shows = outcomes[i] & mask != mask
-            if taken < GRADED // steps and shows and i not in chosen and expected[repr(pool[i][1])] < SAME:
+        for i in sorted(range(len(pool)), key=cost.__getitem__):
+            shows, value = outcomes[i] & mask != mask, repr(pool[i][1])
+            if taken < GRADED // steps and shows and i not in chosen and expected[value] < SAME:
                 chosen[i] = None
-                expected[repr(pool[i][1])] += 1
+                expected[value] += 1
                 taken += 1
     return [pool[i] for i in chosen]
 

@@ -117,8 +117,8 @@ def generate(split: str, count: int, seed: int) -> list[Task]:
 
     Args:
         split: ``train``, ``heldout_kind`` (kinds of the training split, other behaviours) or ``heldout_composition``
-            (compositions of which at least one pair of neighbouring operations never meets in training), or of the
-            bands of difficulty ``train_band1`` to ``train_band4`` and ``heldout_band1`` to ``heldout_band4``.
+            (compositions of which at least one pair of neighbouring operations never meets in training), or a
+            band of difficulty (``bands``): ``train_band1`` to ``train_band4``, ``heldout_band1`` to ``heldout_band4``.
         count: number of tasks.
         seed: which behaviours, their wording and their test inputs.
 
