@@ -36,9 +36,7 @@ from pper_jax.types import Params, TrainBatch, TrainState
 
 TARGET_LOGPROBS = ("sampler_logprobs", "reference_logprobs")
 
-LearnStep = Callable[
-    [TrainState, replay.ReplayState], tuple[TrainState, replay.ReplayState, Metrics, replay.Draw, jax.Array]
-]
+LearnStep = Callable[..., tuple[TrainState, replay.ReplayState, Metrics, replay.Draw, jax.Array]]
 
 
 def make_learn_step(
@@ -56,6 +54,7 @@ def make_learn_step(
     lora: LoraConfig | None = None,
     packing: bool = False,
     gather: Gather = "each",
+    limited: bool = False,
 ) -> LearnStep:
     """Jitted ``(TrainState, ReplayState) -> (TrainState, ReplayState, Metrics, Draw, program ids [B])``, both donated.
 
@@ -71,6 +70,9 @@ def make_learn_step(
 
     ``gather``: how often a step gathers weights that are split over fsdp (:func:`pper_jax.train.train_step`).
 
+    With ``limited`` the step takes a third argument, [] float32: the target tokens that may still be learnt from. Steps
+    share them evenly, see :func:`within_budget`; a drawn program beyond a step's share weighs nothing.
+
     Raises:
         UserError: the mesh does not divide the batch, or parts a pair.
     """
@@ -79,11 +81,13 @@ def make_learn_step(
         check_batch(batch_size // 2, accumulate, mesh, "half of batch_size, for pairs,")
     check_batch(batch_size, accumulate, mesh)
     state_shardings = tree_shardings(state, mesh, rules_of(module))
+    adapted = base is not None
     size = sum(np.size(leaf) for leaf in jax.tree.leaves(state.params if base is None else base))
 
     def step(
-        state: TrainState, buffer: replay.ReplayState, base: Params | None = None
+        state: TrainState, buffer: replay.ReplayState, *more: Any
     ) -> tuple[TrainState, replay.ReplayState, Metrics, replay.Draw, jax.Array]:
+        left, base = (more[0] if limited else None), (more[-1] if adapted else None)
         key = jax.random.fold_in(state.key, state.step)
         if pairs:
             buffer, draw = replay.sample_pairs(buffer, key, batch_size // 2)
@@ -91,7 +95,11 @@ def make_learn_step(
             buffer, draw = replay.sample(buffer, key, batch_size, config)
         drawn = replay.gather(buffer, draw.indices)
         drawn = replace(drawn, extras={**drawn.extras, "pass_rate": drawn.pass_rate})
-        programs = _as_batch(drawn, draw.weight)
+        weight = draw.weight
+        if left is not None:
+            tokens = jnp.where(weight > 0, drawn.length - drawn.prompt_length, 0)
+            weight = jnp.where(within_budget(tokens, left, 2 if pairs else 1), weight, 0.0)
+        programs = _as_batch(drawn, weight)
         batch: TrainBatch | Packed
         if packing and not pairs:
             batch = pack(programs, rows_at_once(batch_size // accumulate, programs.tokens.shape[1], size, mesh))
@@ -108,14 +116,27 @@ def make_learn_step(
         buffer = replay.update(buffer, measured, metrics.row_logprob, measured_at)
         return state, replay.refresh(buffer, config, draw.indices), metrics, draw, drawn.program_id
 
-    given = (state_shardings, replicated)
+    given = (state_shardings, replicated, *([replicated] if limited else []))
     compiled = jax.jit(
         step,
         in_shardings=given if base is None else (*given, tree_shardings(base, mesh, rules_of(module))),
         out_shardings=(state_shardings, replicated, replicated, replicated, replicated),
         donate_argnums=(0, 1),
     )
-    return compiled if base is None else lambda state, buffer: compiled(state, buffer, base)
+    return (lambda *given: compiled(*given, base)) if adapted else compiled
+
+
+def within_budget(tokens: jax.Array, left: jax.Array, together: int = 1) -> jax.Array:
+    """Which programs of a step are learnt from, ``[B]`` bool, where ``left`` [] target tokens may still be.
+
+    As many steps of this size as hold ``left`` share it evenly, so that none is much smaller than the others. The
+    programs that begin within a step's share count: in all, at most one too many. ``tokens [B]`` int32 are each
+    program's; ``together`` neighbours stay together.
+    """
+    sums = tokens.reshape(-1, together).sum(axis=1)
+    steps = jnp.ceil(left / jnp.maximum(jnp.sum(sums), 1))
+    within = jnp.cumsum(sums) - sums < left / jnp.maximum(steps, 1)
+    return jnp.repeat(within, together)
 
 
 def rows_at_once(most: int, length: int, parameters: int, mesh: Mesh) -> int:

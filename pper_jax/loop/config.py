@@ -220,8 +220,9 @@ class LearnSection(TrainSection):
     weights split over fsdp are gathered once a step and not by each micro-batch, and their gradients added up once;
     it takes the memory of whole weights and of a whole gradient on every device.
 
-    ``target_tokens``: tokens to learn from, a round: training of round r ends, before ``steps`` steps, with the step by
-    which the run has learnt from r times as many. So runs whose programs differ in length can learn from as much.
+    ``target_tokens``: tokens to learn from, a round: training of round r ends, before ``steps`` steps, when the run has
+    learnt from r times as many, which its steps share evenly. So runs whose programs differ in length can learn from
+    as much, to within a program.
     """
 
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)

@@ -197,6 +197,7 @@ def _learn_step(
         "lora": config.lora,
         "packing": config.train.packing,
         "gather": config.train.gather,
+        "limited": config.train.target_tokens is not None,
     }
     module = module.clone(compute=config.train.compute(module.compute))
     return make_learn_step(module, optimizer, train, mesh, config.replay, **{**options, **given})

@@ -218,8 +218,9 @@ def learn(parts: Parts, state: LoopState, journal: Journal, checkpoints: Checkpo
         ) as progress,
     ):
         try:
-            while step < options.steps and steps.learnt_from(limited=budget < math.inf) < budget:
-                train, buffer, *measured = parts.learn(state.train, state.buffer)
+            while step < options.steps and (left := budget - steps.learnt_from(limited=budget < math.inf)) > 0:
+                limit = () if left == math.inf else (np.float32(left),)
+                train, buffer, *measured = parts.learn(state.train, state.buffer, *limit)
                 state, step = replace(state, train=train, buffer=buffer), step + 1
                 steps.took(step, measured)
                 if len(steps.pending) > LOOK_EVERY:  # one step late: the newest step goes on meanwhile

@@ -16,10 +16,10 @@ from pper_jax.replay.sum_tree import Target
 Mode = Literal["pper", "uniform", "none"]
 Store = Literal["all", "failed", "solved"]
 Evict = Literal["oldest", "lowest"]
-Preset = Literal["none", "paper", "safe"]
+Preset = Literal["none", "paper", "safe", "best"]
 
-# What a preset says where nothing else is given: the paper's algorithm as published, and one that avoids what is known
-# to go wrong with it (few programs drawn, copies, one task above all).
+# What a preset says where nothing else is given: the paper's algorithm as published, one that avoids what is known to
+# go wrong with it (few programs drawn, copies, one task above all), and the best that was found (docs/studies.md).
 PRESETS: dict[str, dict[str, Any]] = {
     "none": {},
     "paper": {"possibility": "joint", "scheme": "rank", "omega": 1.0, "uniform_mix": 0.0, "beta": 0.0, "store": "all"},
@@ -33,6 +33,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "task_cap": 16,
         "store": "all",
     },
+    "best": {"alpha": 0.0, "scheme": "proportional", "omega": 4.0, "store": "all"},
 }
 
 C = TypeVar("C", bound=type)
@@ -86,7 +87,7 @@ class ReplayConfig:
         dedup: a program whose tokens a task has already replaces the one stored.
         task_cap: programs kept of a task, the newest or the best as ``evict`` says; 0 sets no limit.
         evict: whether the oldest makes room or, newcomers included, what the priority says is worth least.
-        preset: ``paper`` or ``safe``: options as ``PRESETS`` has them, below those that are given.
+        preset: ``paper``, ``safe`` or ``best``: options as ``PRESETS`` has them, below those that are given.
         stratified: one draw from each of ``n`` equal parts of the probability instead of ``n`` independent draws.
         min_pass_rate: programs that pass a smaller share of their tests are not stored.
         fresh: share of each batch drawn evenly from the newest round's programs, 0 to 1; the rest by priority.

@@ -1,9 +1,16 @@
 """Runs that learn from as many target tokens, and runs that begin with programs that are there."""
 
+import math
+
+import jax.numpy as jnp
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from small_runs import results, rows, small
 
 from pper_jax.errors import UserError
+from pper_jax.learn import within_budget
 from pper_jax.loop import run
 from pper_jax.loop.distributed import Team
 from pper_jax.loop.parts import build
@@ -16,12 +23,28 @@ def trained(folder):
     return [row for row in rows(folder.metrics) if row["event"] == "train"]
 
 
-def test_each_round_ends_with_the_step_by_which_its_share_is_learnt_from(tmp_path):
+def test_each_round_learns_from_its_share_to_within_a_program_in_steps_of_like_size(tmp_path):
     folder = run(small(tmp_path, **ENOUGH))
     for index in (1, 2):
-        until = [row["tokens"] for row in trained(folder) if row["round"] <= index]
-        assert sum(until[:-1]) < 700 * index <= sum(until)
+        assert 700 * index <= sum(row["tokens"] for row in trained(folder) if row["round"] <= index) < 700 * index + 40
+    steps = [row["tokens"] for row in trained(folder)]
+    assert min(steps) > max(steps) / 3
     assert len({row["step"] for row in trained(folder)}) < 50
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(1, 60), min_size=2, max_size=32).filter(lambda x: len(x) % 2 == 0), st.floats(1, 5000))
+def test_a_budget_is_spent_whole_and_at_most_a_program_over_it(tokens, budget):
+    for together in (1, 2):
+        left, steps = budget, []
+        while left > 0:
+            kept = np.asarray(within_budget(jnp.asarray(tokens), jnp.float32(left), together))
+            assert kept[:together].all()
+            assert all(len(set(pair)) == 1 for pair in kept.reshape(-1, together))
+            steps.append(int(np.asarray(tokens)[kept].sum()))
+            left -= steps[-1]
+        assert -left < together * max(tokens)
+        assert len(steps) <= math.ceil(budget / sum(tokens)) + 1
 
 
 def test_without_a_budget_all_steps_are_taken(tmp_path):
