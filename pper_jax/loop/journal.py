@@ -108,7 +108,8 @@ class Onlooker(Journal):
         """Nothing to forget."""
 
     def log(self, event: str, index: int, **figures: Any) -> None:
-        """Not written."""
+        """Not written; every process counts what is learnt from."""
+        self.target_tokens += figures.get("tokens", 0) if event == "train" else 0
 
     def draws(self, index: int, step: int, draw: replay.Draw, programs: np.ndarray) -> None:
         """Not written."""

@@ -124,8 +124,6 @@ def build(
     sets = {"train": tasks, **{f"eval.{name}": chosen for name, chosen in held_out.items()}}
     mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tp)
     check_batch(config.train.batch_size, config.train.accumulate, mesh, "train.batch_size")
-    if config.train.target_tokens is not None and team.count > 1:
-        raise UserError("train.target_tokens is counted by one process; leave it out where several work on a run")
     digests: dict[str, str] = {}
     if source is None:
         source, digests = open_source(config, tasks, compute_dtype(config.dtype), team.mesh(mesh))

@@ -89,6 +89,7 @@ def _rounds(parts: Parts, state: LoopState, folder: RunFolder, stack: ExitStack)
     journal = stack.enter_context(opened(folder, steps=config.train.steps, tensorboard=config.tensorboard))
     state = resumed(checkpoints, state)
     journal.rewind(state.position(), config.rounds)
+    journal.target_tokens = team.first_says(journal.target_tokens)
     pool = stack.enter_context(config.execution.pool())
     for index in range(int(state.round), config.rounds + 1):
         is_new = index > int(state.round)

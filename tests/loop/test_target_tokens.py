@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from small_runs import results, rows, small
 
 from pper_jax.errors import UserError
+from pper_jax.files import RunFolder
 from pper_jax.learn import within_budget
 from pper_jax.loop import run
-from pper_jax.loop.distributed import Team
-from pper_jax.loop.parts import build
+from pper_jax.loop.journal import Onlooker
 from pper_jax.terminal import Interrupted
 
 ENOUGH = {"rounds": 2, "train__steps": 50, "train__target_tokens": 700}
@@ -78,9 +78,13 @@ def test_a_budget_of_nothing_is_refused(tmp_path, tokens):
         small(tmp_path, train__target_tokens=tokens)
 
 
-def test_several_processes_cannot_count_together_and_say_so(tmp_path):
-    with pytest.raises(UserError, match="counted by one process"):
-        build(small(tmp_path, **ENOUGH), team=Team(count=2))
+def test_a_process_that_writes_nothing_counts_as_the_first_does(tmp_path):
+    onlooker = Onlooker(RunFolder(tmp_path), steps=4)
+    onlooker.rewind((1, 0), 1)
+    onlooker.target_tokens = 50  # as the first process said, which read its files
+    onlooker.log("train", 1, step=1, loss=1.0, tokens=30)
+    onlooker.log("sample", 1, tokens=1000)
+    assert onlooker.target_tokens == 80
 
 
 def test_a_run_may_begin_with_programs_and_verdicts_that_are_there(tmp_path):
