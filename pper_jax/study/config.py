@@ -28,7 +28,8 @@ class StudyConfig:
         reference: the arm that the others are compared with.
         seeds: one run each for every arm; they choose the tasks that are learnt from, and the draws.
         settings: of all arms.
-        part: which half of the held-out tasks judges: ``dev``, on which settings are chosen, or ``test``.
+        part: which half of the held-out tasks judges: ``dev``, on which settings are chosen, or ``test``; ``all`` takes
+            both, for a published set whose figures are to compare.
         task_seed: chooses the held-out tasks, the same for all runs.
         out: where the study's folder is made.
     """
@@ -40,7 +41,7 @@ class StudyConfig:
     reference: str
     seeds: tuple[int, ...]
     settings: tuple[str, ...] = ()
-    part: Literal["dev", "test"] = "dev"
+    part: Literal["dev", "test", "all"] = "dev"
     task_seed: int = 0
     out: str = "runs"
 

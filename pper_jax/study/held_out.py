@@ -19,8 +19,8 @@ def part_of(task_id: str) -> str:
 
 
 def half(tasks: Sequence[Task], part: str) -> list[Task]:
-    """The tasks of one half, in their order."""
-    return [task for task in tasks if part_of(task.task_id) == part]
+    """The tasks of one half, or ``all``, in their order."""
+    return [task for task in tasks if part in ("all", part_of(task.task_id))]
 
 
 def write_held_out(study: Study) -> dict[str, Path]:

@@ -10,7 +10,11 @@ from pper_jax.report.data import number
 from pper_jax.report.tables import Table, as_markdown, change, plain_markdown
 
 Figures = Mapping[str, Any]  # as pper_jax.study.figures makes them
-PARTS = {"dev": "tasks on which settings are chosen", "test": "tasks on which no setting was chosen, judged once"}
+PARTS = {
+    "dev": "tasks on which settings are chosen",
+    "test": "tasks on which no setting was chosen, judged once",
+    "all": "all of them, as a published set has them",
+}
 AMOUNTS = {
     "sampled_tokens": "sampled tokens",
     "programs": "programs tested",

@@ -65,7 +65,7 @@ def figures(tmp_path, crew, **changes):
         ({"arms": {"a": [], "../b": []}, "reference": "a"}, "the name arms.../b"),
         ({"settings": ["train.target_tokens=null"]}, "train.target_tokens is not given"),
         ({"settings": ["tasks.eval={}"]}, "the base has no held-out tasks"),
-        ({"part": "train"}, "part is 'train'; choose one of dev, test"),
+        ({"part": "train"}, "part is 'train'; choose one of dev, test, all"),
         ({"hypothesis": None}, "the key hypothesis is missing"),
     ],
 )
@@ -105,6 +105,7 @@ def test_held_out_tasks_belong_to_the_study_and_its_halves_share_none(tmp_path):
     dev, test = half(tasks, "dev"), half(tasks, "test")
     assert {task.task_id for task in dev} | {task.task_id for task in test} == {task.task_id for task in tasks}
     assert 70 < len(dev) < 130
+    assert half(tasks, "all") == tasks
     assert [part_of(task.task_id) for task in half(tasks[::-1], "test")] == ["test"] * len(test)
     crew = Fabricator({})
     figures(tmp_path, crew, part="test")
