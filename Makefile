@@ -36,12 +36,10 @@ slow: $(VENV)/.installed-dev
 clean:
 	rm -rf $(VENV) build *.egg-info
 
-# The gain of the quickstart, and of the paper's own replay, on seeds 0, 1 and 2 (each seed has its own tasks).
+# What the quickstart's replay gains over learning from solved programs alone and over uniform replay, 8 seeds each.
 gains: $(VENV)/.installed
-	for config in quickstart quickstart_paper; do for seed in 0 1 2; do \
-	  $(BIN)/pper run configs/$$config.yaml seed=$$seed name=$$config-$$seed || exit 1; done; done
-	$(BIN)/pper report runs/quickstart-0 runs/quickstart-1 runs/quickstart-2 \
-	  runs/quickstart_paper-0 runs/quickstart_paper-1 runs/quickstart_paper-2 --out runs/gains.html
+	$(BIN)/pper study configs/studies/best.yaml --jobs 2
+	$(BIN)/pper study configs/studies/best_hard.yaml --jobs 2
 
 # What the demo model learns from its own beams, from programs of another origin, and from both, on seeds 0, 1 and 2.
 cross: $(VENV)/.installed

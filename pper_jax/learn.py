@@ -95,10 +95,7 @@ def make_learn_step(
             buffer, draw = replay.sample(buffer, key, batch_size, config)
         drawn = replay.gather(buffer, draw.indices)
         drawn = replace(drawn, extras={**drawn.extras, "pass_rate": drawn.pass_rate})
-        weight = draw.weight
-        if left is not None:
-            tokens = jnp.where(weight > 0, drawn.length - drawn.prompt_length, 0)
-            weight = jnp.where(within_budget(tokens, left, 2 if pairs else 1), weight, 0.0)
+        weight = draw.weight if left is None else _rationed(drawn, draw.weight, left, 2 if pairs else 1)
         programs = _as_batch(drawn, weight)
         batch: TrainBatch | Packed
         if packing and not pairs:
@@ -106,10 +103,7 @@ def make_learn_step(
         else:
             batch = jax.lax.with_sharding_constraint(programs, batch_sharding(mesh))
         measured_at = state.step  # of the parameters that the log-probs are measured with: those before the step
-        model = module
-        if base is not None:
-            weights = gathered(base, mesh, rules_of(module)) if gather == "once" else base
-            model = Adapted(on_mesh(module, mesh, rows=folded_axes(gather)[1]), weights, lora or LoraConfig())
+        model = module if base is None else _adapted(module, base, lora or LoraConfig(), mesh, gather)
         options: dict[str, Any] = {"objective": objective, "mesh": mesh, "gather": gather}
         state, metrics = train_step(model, optimizer, accumulate, state, batch, **options)
         measured = jnp.where(jnp.isfinite(metrics.row_logprob), draw.indices, -1)
@@ -137,6 +131,16 @@ def within_budget(tokens: jax.Array, left: jax.Array, together: int = 1) -> jax.
     steps = jnp.ceil(left / jnp.maximum(jnp.sum(sums), 1))
     within = jnp.cumsum(sums) - sums < left / jnp.maximum(steps, 1)
     return jnp.repeat(within, together)
+
+
+def _adapted(module: Any, base: Params, lora: LoraConfig, mesh: Mesh, gather: Gather) -> Adapted:
+    weights = gathered(base, mesh, rules_of(module)) if gather == "once" else base
+    return Adapted(on_mesh(module, mesh, rows=folded_axes(gather)[1]), weights, lora)
+
+
+def _rationed(drawn: replay.Items, weight: jax.Array, left: jax.Array, together: int) -> jax.Array:
+    tokens = jnp.where(weight > 0, drawn.length - drawn.prompt_length, 0)
+    return jnp.where(within_budget(tokens, left, together), weight, 0.0)
 
 
 def rows_at_once(most: int, length: int, parameters: int, mesh: Mesh) -> int:

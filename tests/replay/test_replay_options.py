@@ -35,7 +35,7 @@ from pper_jax.settings import dump_yaml, from_dict
         {"scheme": "greedy"},
         {"store": "some"},
         {"store": ["all"]},
-        {"preset": "best"},
+        {"preset": "cleverest"},
         {"max_length": 0},
     ],
 )
