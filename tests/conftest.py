@@ -26,3 +26,19 @@ def few_compiled_programs() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def project_root() -> Path:
     return Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def tiny_model_folder(tmp_path_factory):
+    """A model that compiles in no time and knows nothing, with the demo model's tokenizer."""
+    import jax
+    import jax.numpy as jnp
+
+    from pper_jax.models import ModelConfig, build_model, load_model, resolve_model, save_model
+
+    module, _, tokenizer = load_model(resolve_model("micro"))
+    config = ModelConfig("gpt2", module.config.vocab_size, 16, 1, 2, 2, 8, 32, 256, attention_bias=True, mlp_bias=True)
+    tiny = build_model(config)
+    zeros = jnp.zeros((1, 4), jnp.int32)
+    params = tiny.init(jax.random.key(0), zeros, zeros, jnp.ones((1, 4, 4), bool))["params"]
+    return save_model(tmp_path_factory.mktemp("models") / "tiny", tiny, params, tokenizer)

@@ -41,6 +41,7 @@ def drawn(config):
     ]
 
 
+@pytest.mark.slow
 def test_the_estimate_is_the_exact_entropy_of_all_programs_within_its_error():
     count = TIMES * EACH
     entropies, variances, lengths = [], [], []

@@ -1,4 +1,4 @@
-"""The smoke study as a user runs it: real runs of the demo model, by the command."""
+"""Studies as a user makes them, by the command: everyday with a model that knows nothing, slow as the file has it."""
 
 import json
 import os
@@ -9,65 +9,87 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMAND = [sys.executable, "-m", "pper_jax.cli", "study", str(ROOT / "configs/studies/smoke.yaml"), "--jobs", "2"]
+SMOKE = ROOT / "configs/studies/smoke.yaml"
+COMMAND = [sys.executable, "-m", "pper_jax.cli", "study", str(SMOKE), "--jobs", "2"]
 
 
-def study(out, **options):
-    return subprocess.run([*COMMAND, f"out={out}"], capture_output=True, text=True, check=False, **options)
+@pytest.fixture(scope="module", autouse=True)
+def alone(tmp_path_factory):
+    """One device, as on a machine of a user's, and what is compiled once kept for the other runs of this file."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("XLA_FLAGS", "")
+        environment.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.mktemp("compiled")))
+        yield
 
 
-@pytest.fixture(scope="module")
-def smoke(tmp_path_factory):
-    out = tmp_path_factory.mktemp("smoke")
-    done = study(out)
-    assert done.returncode == 0, done.stderr
-    return out / "smoke", done
+def study(out, *more):
+    return subprocess.run([*COMMAND, f"out={out}", *more], capture_output=True, text=True, check=False)
 
 
 def figures(folder):
     return json.loads((folder / "study.json").read_text())
 
 
-def test_two_equal_arms_differ_by_exactly_nothing(smoke):
-    folder, _ = smoke
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory, tiny_model_folder):
+    out = tmp_path_factory.mktemp("smoke")
+    settings = [*yaml.safe_load(SMOKE.read_text())["settings"], f"model={tiny_model_folder}", "beam.max_new_tokens=24"]
+    more = f"settings={json.dumps(settings)}"
+    done = study(out, more)
+    assert done.returncode == 0, done.stderr
+    return out / "smoke", done, more
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory):
+    out = tmp_path_factory.mktemp("real")
+    done = study(out)
+    assert done.returncode == 0, done.stderr
+    return out / "smoke", done
+
+
+def test_two_equal_arms_differ_by_exactly_nothing(tiny):
+    folder, _, _ = tiny
     found = figures(folder)
     assert found["sets"]["heldout_kind"]["arms"]["same"]["against"]["difference"] == 0
     assert found["arms"]["same"]["ledger"] == found["arms"]["learns"]["ledger"]
     for seed in (0, 1):
-        pairs = [
-            folder / "runs" / f"{arm}-{seed}" / "samples/eval_001_heldout_kind.jsonl" for arm in ("learns", "same")
-        ]
-        assert pairs[0].read_bytes() == pairs[1].read_bytes()
+        runs = [folder / "runs" / f"{arm}-{seed}" / "model/model.safetensors" for arm in ("learns", "same", "ruined")]
+        learns, same, ruined = (path.read_bytes() for path in runs)
+        assert learns == same != ruined
 
 
-def test_a_planted_effect_is_found(smoke):
-    folder, done = smoke
-    against = figures(folder)["sets"]["heldout_kind"]["arms"]["ruined"]["against"]
-    assert against["high"] < 0
-    assert against["holm"] < 0.05
-    assert "ruined" in done.stdout
-    assert {"study.md", "study.html", "study.json"} <= {path.name for path in folder.iterdir()}
-
-
-def test_what_arms_share_is_the_same_bytes_in_all_of_them(smoke):
-    folder, _ = smoke
+def test_what_arms_share_is_the_same_bytes_in_all_of_them(tiny):
+    folder, _, _ = tiny
     for name in ("samples/round_001.jsonl", "verdicts/round_001.jsonl", "verdicts/eval_000_heldout_kind.jsonl"):
         assert len({(folder / "runs" / f"{arm}-0" / name).read_bytes() for arm in ("learns", "same", "ruined")}) == 1
 
 
-def test_the_same_command_again_makes_no_run_and_the_same_bytes(smoke):
-    folder, _ = smoke
-    before = {name: (folder / name).read_bytes() for name in ("study.json", "study.md", "study.html")}
-    assert study(folder.parent).returncode == 0
-    assert {name: (folder / name).read_bytes() for name in before} == before
+def test_the_same_command_again_makes_no_run_and_the_same_bytes(tiny):
+    folder, _, more = tiny
+    names = ("study.json", "study.md", "study.html")
+    before = [(folder / name).read_bytes() for name in names]
+    assert study(folder.parent, more).returncode == 0
+    assert [(folder / name).read_bytes() for name in names] == before
+
+
+@pytest.mark.slow
+def test_a_planted_effect_is_found(real):
+    folder, done = real
+    arms = figures(folder)["sets"]["heldout_kind"]["arms"]
+    assert arms["same"]["against"]["difference"] == 0
+    assert arms["ruined"]["against"]["high"] < 0
+    assert arms["ruined"]["against"]["holm"] < 0.05
+    assert "ruined" in done.stdout
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("with_signal", [signal.SIGKILL, signal.SIGINT])
-def test_a_study_that_was_ended_in_the_middle_comes_to_the_same_bytes(smoke, tmp_path, with_signal):
-    whole, _ = smoke
+def test_a_study_that_was_ended_in_the_middle_comes_to_the_same_bytes(real, tmp_path, with_signal):
+    whole, _ = real
     process = subprocess.Popen(
         [*COMMAND, f"out={tmp_path}"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
