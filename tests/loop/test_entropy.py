@@ -103,6 +103,7 @@ def test_a_run_that_measures_it_learns_what_one_learns_that_does_not(measured, p
     assert with_it == results(plain)
 
 
+@pytest.mark.slow
 def test_it_is_read_where_it_stands_and_written_again_the_same_where_it_is_gone(measured, tmp_path):
     moved = tmp_path / "run"
     shutil.copytree(measured, moved)
@@ -122,6 +123,7 @@ def test_it_is_read_where_it_stands_and_written_again_the_same_where_it_is_gone(
     assert results(moved) == kept
 
 
+@pytest.mark.slow
 def test_a_run_from_before_the_key_goes_on_and_another_number_is_refused(measured, plain, tmp_path):
     old = tmp_path / "old"
     shutil.copytree(plain, old)
