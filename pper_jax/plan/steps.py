@@ -182,7 +182,8 @@ def lower_decode(config: RunConfig, model: ModelConfig, dtype: str, mesh: Mesh) 
 
 def _decode_batch(module: Any, method: Any, rows: int, slots: int, params: Any) -> Batch:
     prompts = Prompts(jnp.zeros((rows, slots), jnp.int32), jnp.ones(rows, jnp.int32))
-    batch = begin(module, params, prompts, None, method, Ends((0,), 0))
+    keys = jax.random.split(jax.random.key(0), rows) if method.needs_key else None
+    batch = begin(module, params, prompts, keys, method, Ends((0,), 0))
     return grow(batch, step_counts(method.max_new_tokens)[-1])
 
 

@@ -28,7 +28,7 @@ class Crew(Protocol):
 
 
 def conduct(study: Study, crew: Crew) -> Path:
-    """Make or finish a study; returns its folder, with ``study.json`` and the pages written.
+    """Make or finish a study; returns its folder, with ``study.json`` written.
 
     A run that fails is named with its reason, and the others are finished.
 
@@ -37,8 +37,9 @@ def conduct(study: Study, crew: Crew) -> Path:
         RunFailure: no arm has a run to compare with the reference's.
     """
     folder = study.folder
-    _claim(study)
+    _claim(folder)
     with lock_folder(folder):
+        _open(study)
         held_out = write_held_out(study)
         shared, runs = jobs_of(study, held_out)
         needed = dict.fromkeys(name for job in runs if not _is_done(job) for name in job.needs)
@@ -54,11 +55,16 @@ def conduct(study: Study, crew: Crew) -> Path:
     return folder
 
 
-def _claim(study: Study) -> None:
-    """Make the study's folder one, or check that it is this study's."""
-    folder, path = study.folder, study.folder / "asking.json"
+def _claim(folder: Path) -> None:
+    """Make the folder one of ours where nothing is there yet."""
     if folder.exists() and any(folder.iterdir()) and not is_marked(folder):
         raise UserError(f"{folder} exists and is not a study folder; choose another name or move it away")
+    mark_folder(folder)
+
+
+def _open(study: Study) -> None:
+    """Note what is asked, or check that it is what the folder's study was asked for."""
+    folder, path = study.folder, study.folder / "asking.json"
     new = asked(study)
     if path.exists():
         old = asked_before(json.loads(path.read_text(encoding="utf-8")))
@@ -72,7 +78,6 @@ def _claim(study: Study) -> None:
         new["arms"] = {**old.get("arms", {}), **new["arms"]}
     elif (folder / "config.yaml").exists():
         raise UserError(f"{folder} is a run's folder; choose another name")
-    mark_folder(folder)
     write_atomic(folder / "study.yaml", dump_yaml(study.config))
     write_json(path, new)
 
@@ -88,7 +93,7 @@ def _make(label: str, jobs: Sequence[Job], shared: Mapping[str, Job], crew: Crew
         for index, answer in crew.work(tasks):
             job = missing[index]
             _note_cost(folder / "costs" / f"{job.name}.json", answer)
-            if answer["reason"] is not None and answer["stopped"] is None:
+            if answer["reason"] is not None:
                 failed[job.name] = answer["reason"]
                 say(f"{job.name} failed: {answer['reason']}")
             progress.update(1)

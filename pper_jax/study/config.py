@@ -150,15 +150,19 @@ def _refuse_unequal(config: StudyConfig, arms: Mapping[str, RunConfig]) -> None:
 
 
 def asked(study: Study) -> dict[str, Any]:
-    """What a study's folder must agree with: the settings of each arm, and how it is judged."""
-    common = {key: getattr(study.config, key) for key in ("name", "part", "task_seed", "reference")}
+    """What a study's folder must agree with: the settings of each arm, and the tasks that judge it.
+
+    The reference, and how many arms and seeds there are, may change: they change no run.
+    """
+    common = {key: getattr(study.config, key) for key in ("name", "part", "task_seed")}
     return {**common, "arms": {name: _of_the_arm(arm) for name, arm in study.arms.items()}}
 
 
 def asked_before(old: Mapping[str, Any]) -> dict[str, Any]:
     """What :func:`asked` gave when the study was begun; keys that were not known then have their defaults."""
     arms = {name: from_dict(RunConfig, {"name": "arm", **arm}) for name, arm in old.get("arms", {}).items()}
-    return {**old, "arms": {name: _of_the_arm(arm) for name, arm in arms.items()}}
+    common = {key: value for key, value in old.items() if key != "reference"}  # which earlier versions noted
+    return {**common, "arms": {name: _of_the_arm(arm) for name, arm in arms.items()}}
 
 
 def _of_the_arm(config: RunConfig) -> dict[str, Any]:

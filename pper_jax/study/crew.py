@@ -36,7 +36,7 @@ class Local:
     """Worker processes of this machine; ``jobs`` of them share its cores, none of which two have."""
 
     def __init__(self, jobs: int) -> None:
-        cores = sorted(os.sched_getaffinity(0))
+        cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [*range(os.cpu_count() or 1)]
         if jobs > len(cores):
             raise UserError(f"--jobs is {jobs}, and this machine has {len(cores)} cores for it; take at most as many")
         self._cores = [cores[index::jobs] for index in range(jobs)]
@@ -130,7 +130,7 @@ def _ask(process: subprocess.Popen[str], task: dict[str, Any]) -> Answer:
         return answer
     code = process.wait()
     how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
-    return {"wall_s": 0.0, "cpu_s": 0.0, "reason": f"its process {how}", "stopped": None}
+    return {"wall_s": 0.0, "cpu_s": 0.0, "reason": f"its process {how}"}
 
 
 class OnRay:
@@ -162,7 +162,7 @@ class OnRay:
                         yield index, ray.get(reference)
                     except ray.exceptions.RayError as error:
                         reason = f"Ray lost it: {str(error).splitlines()[0]}"
-                        yield index, {"wall_s": 0.0, "cpu_s": 0.0, "reason": reason, "stopped": None}
+                        yield index, {"wall_s": 0.0, "cpu_s": 0.0, "reason": reason}
         finally:
             for reference in waiting:
                 ray.cancel(reference, force=True)

@@ -28,8 +28,8 @@ def make_run(told: dict[str, Any]) -> dict[str, Any]:
         told: ``config``, plain data of a :class:`pper_jax.loop.config.RunConfig`; ``given``, files by their place.
 
     Returns:
-        ``{"wall_s", "cpu_s", "reason", "stopped"}``: seconds of wall clock and of CPU (this process and those that it
-        waited for), a sentence or None, and the exit code of a signal that was heard, or None.
+        ``{"wall_s", "cpu_s", "reason"}``: seconds of wall clock and of CPU (this process and those that it waited for),
+        and a sentence, or None where the run is finished.
     """
     from pper_jax.errors import RunFailure, UserError
     from pper_jax.files import wait_for_folder
@@ -38,24 +38,19 @@ def make_run(told: dict[str, Any]) -> dict[str, Any]:
     from pper_jax.settings import from_dict
     from pper_jax.terminal import Interrupted
 
-    began, cpu, reason, stopped = time.monotonic(), _cpu_seconds(), None, None
+    began, cpu, reason = time.monotonic(), _cpu_seconds(), None
     config = from_dict(RunConfig, told["config"])
     wait_for_folder(Path(config.out) / config.name, BUSY_S)  # its worker may have survived an earlier study's end
     try:
         run(config, given={place: Path(file) for place, file in told["given"].items()})
-    except Interrupted as error:
-        reason, stopped = "it was interrupted", error.code
+    except Interrupted:
+        reason = "it was interrupted"
     except (UserError, RunFailure) as error:
         reason = str(error)
     except Exception as error:  # a fault of ours ends one run, and is in its log
         traceback.print_exc()
         reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no more is known'}"
-    return {
-        "wall_s": time.monotonic() - began,
-        "cpu_s": _cpu_seconds() - cpu,
-        "reason": reason,
-        "stopped": stopped,
-    }
+    return {"wall_s": time.monotonic() - began, "cpu_s": _cpu_seconds() - cpu, "reason": reason}
 
 
 def _cpu_seconds() -> float:
@@ -74,8 +69,8 @@ def main() -> int:
     """Answer lines until there are no more."""
     from pper_jax.terminal import interruption
 
-    cores = {int(core) for core in sys.argv[1].split(",")}
-    os.sched_setaffinity(0, cores)
+    if hasattr(os, "sched_setaffinity"):  # macOS has none: there, workers share all cores
+        os.sched_setaffinity(0, {int(core) for core in sys.argv[1].split(",")})
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     lines: queue.Queue[str | None] = queue.Queue()
     threading.Thread(target=_listen, args=(lines,), daemon=True).start()

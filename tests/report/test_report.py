@@ -6,11 +6,11 @@ import json
 import re
 import subprocess
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 import report_runs
+from html_pages import Page
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,44 +19,6 @@ from pper_jax.report import gain_lines, load_run, write_report
 from pper_jax.report.page import run_page
 
 SECTIONS = ["headline", "heldout", "tables", "buffer", "verdicts", "time", "training", "replayed", "health", "settings"]
-VOID = {"meta", "link", "br", "hr", "img", "input"}
-
-
-class Page(HTMLParser):
-    """Holds that every tag is closed, and collects ids, attributes and text by section."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.stack: list[tuple[str, str | None]] = []
-        self.ids: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text: dict[str | None, str] = {}
-        self.feed(text)
-        self.close()
-        assert self.stack == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        named = dict(attrs)
-        self.tags.append((tag, named))
-        if named.get("id"):
-            self.ids.append(str(named["id"]))
-        if tag not in VOID:
-            self.stack.append((tag, named.get("id") if tag in ("section", "style") else None))
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.stack.pop()[0] == tag
-
-    def handle_data(self, data: str) -> None:
-        if any(tag == "style" for tag, _ in self.stack):
-            return
-        section = next((name for tag, name in self.stack if tag == "section"), None)
-        self.text[section] = self.text.get(section, "") + data.replace("\u00a0", " ")
-
-    def of(self, tag: str) -> list[dict[str, str | None]]:
-        return [attrs for name, attrs in self.tags if name == tag]
 
 
 def read(path: Path) -> Page:

@@ -6,11 +6,11 @@ import copy
 import json
 import re
 import xml.etree.ElementTree as tree
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
+from html_pages import Page
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,7 +20,6 @@ from pper_jax.study.page import FAILED, SECTIONS, SHARED, costs_of, lines, study
 from pper_jax.study.plots import MOST_LINES, frontier
 from pper_jax.study.table import PARTS, markdown
 
-VOID = {"meta", "link"}
 AMOUNTS = ("sampled_tokens", "programs", "target_tokens", "updates")
 
 
@@ -72,38 +71,6 @@ def renamed(figures: dict[str, Any], old: str, new: str) -> dict[str, Any]:
     for place in (found, *found["sets"].values()):
         place["arms"] = {new if name == old else name: arm for name, arm in place["arms"].items()}
     return found
-
-
-class Page(HTMLParser):
-    """Holds that every tag is closed; collects ids, attributes and the text of each section."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.stack: list[tuple[str, str | None]] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text: dict[str | None, str] = {}
-        self.feed(text)
-        self.close()
-        assert self.stack == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.stack.append((tag, dict(attrs).get("id") if tag == "section" else None))
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.stack.pop()[0] == tag
-
-    def handle_data(self, data: str) -> None:
-        if not any(tag == "style" for tag, _ in self.stack):
-            section = next((name for tag, name in self.stack if tag == "section"), None)
-            self.text[section] = self.text.get(section, "") + data.replace("\u00a0", " ")
-
-    def charts(self) -> list[str]:
-        return [str(attrs["aria-label"]) for _, attrs in self.tags if attrs.get("class") == "chart"]
 
 
 def rows_of(text: str, title: str) -> list[list[str]]:

@@ -196,6 +196,20 @@ def test_a_folder_of_another_study_is_refused(tmp_path, changes, said):
     assert said in str(error.value)
 
 
+def test_the_same_runs_may_be_read_against_another_reference(tmp_path):
+    first = figures(tmp_path, Fabricator({"raft": 0.2}))["sets"]["kind"]["arms"]
+    crew = Fabricator({"raft": 0.2})
+    other = figures(tmp_path, crew, reference="raft")["sets"]["kind"]["arms"]
+    assert crew.told == []
+    assert other["uniform"]["against"]["difference"] == -first["raft"]["against"]["difference"]
+    assert "against" not in other["raft"]
+
+
+def test_a_run_that_was_ended_alone_is_said_to_be_unfinished(tmp_path):
+    found = figures(tmp_path, Fabricator({}, fails={"raft": "it was interrupted"}))
+    assert found["failed"]["raft-3"] == "it was interrupted"
+
+
 def test_a_folder_of_something_else_is_refused_and_left(tmp_path):
     (tmp_path / "runs" / "try").mkdir(parents=True)
     (tmp_path / "runs" / "try" / "thesis.tex").write_text("mine")
