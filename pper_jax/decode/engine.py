@@ -71,8 +71,8 @@ def decode_prompts(
         prompt_ids: what the key is folded with, so that a prompt's draws do not depend on the list; default its index.
         mesh: split the rows over ``data`` and ``fsdp`` and the weights over ``tp`` (``lay_out``). Programs are the same
             up to rounding.
-        reproducible: keep the cache at its full size and the buckets apart, so that sums are added in the same order
-            whatever else is decoded; otherwise the cache grows as programs do, slots that no beam descends from any
+        reproducible: keep the cache at its full size and the buckets apart, and take products whose rows do not depend
+            on their place, so that sums are added in the same order whatever else is decoded; otherwise the cache grows as programs do, slots that no beam descends from any
             more are used again, both of which is faster for long limits, and buckets with few prompts are joined.
         watch: called between two calls of the device; what it raises ends the decoding.
 
@@ -106,7 +106,7 @@ def decode_prompts(
     def results() -> Iterator[tuple[int, list[HostProgram]]]:
         model, weights = lay_out(module, params, mesh)
         for bucket, waiting in _streams(groups, 1 if reproducible else batch_size):
-            stream = _Stream(model, weights, config, closing, batch_size, bucket, sizes, key, mesh)
+            stream = _Stream(model, weights, config, closing, batch_size, bucket, sizes, key, mesh, reproducible)
             try:
                 yield from stream.run(deque(waiting), watch)
             except jax.errors.JaxRuntimeError as err:
@@ -192,6 +192,7 @@ class _Stream:
         sizes: Sequence[int],
         key: jax.Array | None,
         mesh: Mesh | None,
+        reproducible: bool,
     ) -> None:
         self.params, self.bucket, self.sizes = params, bucket, list(sizes)
         self.key, self.mesh, self.ends = key, mesh, ends
@@ -199,7 +200,8 @@ class _Stream:
         self.group = min(rows, 2) if self.cpu else max(1, rows // 4)  # prompts admitted at once
         if mesh is not None:
             self.group = -(-self.group // batch_devices(mesh)) * batch_devices(mesh)
-        self.compiled = _compiled(module, method, _compiler_options(self.cpu and rows * method.width <= 24), mesh)
+        few_rows = self.cpu and not reproducible and rows * method.width <= 24
+        self.compiled = _compiled(module, method, _compiler_options(few_rows), mesh)
         self.steps = self.sizes.pop(0)
         self.holds: list[_Waiting | None] = [None] * rows
         self.taken = np.zeros(rows, np.int64)  # slots in use
@@ -370,6 +372,8 @@ def _blank(like: jax.ShapeDtypeStruct) -> Any:
 @lru_cache
 def _compiler_options(few_rows: bool) -> tuple[tuple[str, str], ...]:
     """For products of few rows on CPU, Eigen's kernels instead of XLA's present default (BUILD_NOTES.md has the rates).
+
+    On processors without AVX-512 Eigen rounds the last rows of some numbers of rows otherwise than the first.
 
     The option belongs to some versions of XLA only; where it is unknown nothing is changed.
     """

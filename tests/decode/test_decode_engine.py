@@ -150,7 +150,7 @@ def test_batches_come_as_they_finish():
 
 def test_samples_do_not_depend_on_the_list():
     module, params = tiny_gpt2()
-    options = {"config": SAMPLE, "batch_size": 3, "buckets": (8,), "key": jax.random.key(1)}
+    options = {"config": SAMPLE, "batch_size": 3, "buckets": (8,), "key": jax.random.key(1), "reproducible": True}
     whole = dict(decode_prompts(module, params, [[1], [2, 3], [4, 5, 6]], prompt_ids=[100, 101, 102], **options))
     part = dict(decode_prompts(module, params, [[4, 5, 6], [2, 3]], prompt_ids=[102, 101], **options))
     assert [part[0], part[1]] == [whole[2], whole[1]]
