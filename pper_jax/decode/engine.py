@@ -72,8 +72,9 @@ def decode_prompts(
         mesh: split the rows over ``data`` and ``fsdp`` and the weights over ``tp`` (``lay_out``). Programs are the same
             up to rounding.
         reproducible: keep the cache at its full size and the buckets apart, and take products whose rows do not depend
-            on their place, so that sums are added in the same order whatever else is decoded; otherwise the cache grows as programs do, slots that no beam descends from any
-            more are used again, both of which is faster for long limits, and buckets with few prompts are joined.
+            on their place, so that sums are added in the same order whatever else is decoded; otherwise the cache grows
+            as programs do, slots that no beam descends from any more are used again, both of which is faster for long
+            limits, and buckets with few prompts are joined.
         watch: called between two calls of the device; what it raises ends the decoding.
 
     Yields:

@@ -34,13 +34,15 @@ class TaskSetConfig:
     """Which tasks: ``source``: a tasks file, ``NAME:SRC`` of a published set (``apps:APPS/train``), or ``micro_python``
     or ``puzzles``; ``split`` filters; ``count`` 0: all of a file.
 
-    ``seed`` chooses among a file's tasks, or those generated; None takes the run's seed.
+    ``seed`` chooses among a file's tasks, or those generated; None takes the run's seed. ``order``: as the source lists
+    them, the other way round, or shuffled by that seed; it matters to a run of ``tasks_per_round``.
     """
 
     source: str = "micro_python"
     split: str | None = None
     count: int = 0
     seed: int | None = None
+    order: Literal["listed", "reversed", "shuffled"] = "listed"
 
     def __post_init__(self) -> None:
         check_number("count", self.count, least=0, whole=True)
@@ -317,14 +319,16 @@ class RunConfig:
     """One BTP run (``pper run``).
 
     ``samples`` (a samples file, or a folder of programs), ``teacher`` (a model) or a mixture of ``sources`` by name
-    give a round its programs in the place of the model's own beams. ``profile``: how the model is asked; ``examples``:
-    the tasks file with what it shows (None: that of ``tasks.train``).
+    give a round its programs in the place of the model's own beams. ``tasks_per_round``: a round takes only so many of
+    ``tasks.train``, the next ones in their order and around; 0 takes all in every round. ``profile``: how the model is
+    asked; ``examples``: the tasks file with what it shows (None: that of ``tasks.train``).
     """
 
     name: str
     model: str
     seed: int = 0
     rounds: int = 1
+    tasks_per_round: int = 0
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     out: str = "runs"
     tensorboard: bool = False
@@ -348,6 +352,7 @@ class RunConfig:
         """Check what is the run's own; each section has judged its own numbers."""
         check_number("seed", self.seed, least=0, below=SEEDS, whole=True)
         check_number("rounds", self.rounds, least=0, most=999_999, whole=True)
+        check_number("tasks_per_round", self.tasks_per_round, least=0, whole=True)
         check_file_name("name", self.name)
         for split in self.tasks.eval:
             check_file_name("a name of tasks.eval", split)
@@ -370,6 +375,11 @@ class RunConfig:
             )
         for name in self.sources:
             check_file_name("a name of sources", name)
+        if self.tasks_per_round and any(origin.kind == "teacher" for origin in self.origins().values()):
+            raise UserError(
+                f"tasks_per_round is {self.tasks_per_round}, and a teacher writes once in a run, for all tasks; leave "
+                "one of them out"
+            )
         if self.examples is not None and not profile_named(self.profile).shots:
             raise UserError(f"examples is {self.examples}, and profile {self.profile} shows none; leave it out")
         profile_named(self.profile)

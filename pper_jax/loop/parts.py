@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import partial
@@ -73,6 +74,12 @@ class Parts:
     asking: Asking
     team: Team = Team()  # noqa: RUF009 (it is frozen)
 
+    def tasks_of(self, index: int) -> Sequence[Task]:
+        """The tasks of round ``index``, 1 for the first: all, or the next ``tasks_per_round``, around."""
+        few = self.config.tasks_per_round or len(self.tasks)
+        first = (index - 1) * few
+        return [self.tasks[place % len(self.tasks)] for place in range(first, first + few)]
+
     def empty_buffer(self) -> replay.ReplayState:
         """A replay buffer without programs, a copy on every device: the learn step compiles for that alone."""
         width = self.config.train.max_length
@@ -119,6 +126,8 @@ def build(
             that does not fit the devices or does not divide the batch.
     """
     tasks = task_set(config.tasks.train, config.seed, "tasks.train")
+    if config.tasks_per_round > len(tasks):
+        raise UserError(f"tasks_per_round is {config.tasks_per_round}, and tasks.train has {len(tasks)}; lower it")
     held_out = {name: task_set(spec, config.seed, f"tasks.eval.{name}") for name, spec in config.tasks.eval.items()}
     refuse_leaks(tasks, held_out, allowed=config.tasks.allow_contamination)
     sets = {"train": tasks, **{f"eval.{name}": chosen for name, chosen in held_out.items()}}
@@ -207,7 +216,9 @@ def task_set(spec: TaskSetConfig, run_seed: int, where: str) -> list[Task]:
     tasks = load_tasks(spec.source, split=spec.split, count=spec.count, seed=seed)
     if not tasks:
         raise UserError(f"{where} selects no task from {spec.source} (split {spec.split}); check source and split")
-    return tasks
+    if spec.order == "shuffled":
+        random.Random(f"order {seed}").shuffle(tasks)
+    return tasks[::-1] if spec.order == "reversed" else tasks
 
 
 def compute_dtype(name: str) -> str:

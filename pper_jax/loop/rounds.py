@@ -135,8 +135,8 @@ def _written(parts: Parts, model: LanguageModel, path: Path, index: int) -> list
         return parts.source.write(model, tasks, path, round_index=index, label=f"round {index}: sample")
 
     if parts.team.count == 1 or isinstance(parts.source, ModelSource):
-        return programs_of(parts.team, parts.tasks, path, own)
-    return programs_of_the_first(parts.team, lambda: own(parts.tasks, path))
+        return programs_of(parts.team, parts.tasks_of(index), path, own)
+    return programs_of_the_first(parts.team, lambda: own(parts.tasks_of(index), path))
 
 
 def test(parts: Parts, pool: TestPool, samples: Sequence[Sample], journal: Journal, index: int) -> list[dict[str, Any]]:
@@ -184,6 +184,7 @@ def store(
         first_program=int(state.programs),
         eos=parts.model.eos_ids,
         max_length=parts.config.train.max_length,
+        tests=parts.rules.tests,
     )
     items = with_columns(parts, state, items, index)
     buffer = parts.empty_buffer() if parts.config.replay.mode == "none" else state.buffer

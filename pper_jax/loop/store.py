@@ -23,16 +23,18 @@ def replay_items(
     first_program: int,
     eos: tuple[int, ...],
     max_length: int,
+    tests: replay.Tests = "equal",
 ) -> replay.Items:
     """Rows for the buffer: prompt and program as tokens, with log-prob and pass rate; ``[len(samples), ...]``.
 
     A program is exactly its sample's tokens, whose log-prob is the sample's: one that ended in an end keeps it, one
     that was cut at a stop or ran into the length limit has none. Programs without a token besides an end, beyond
-    ``max_length`` and with faults of ours are marked invalid.
+    ``max_length`` and with faults of ours are marked invalid. ``tests``: see :class:`pper_jax.replay.ReplayConfig`.
 
     Raises:
         UserError: a sample has no tokens or log-prob (its task is named).
     """
+    rates = rare_pass_rates(verdicts) if tests == "rare" else [verdict["pass_rate"] for verdict in verdicts]
     number = {task.task_id: i for i, task in enumerate(tasks)}
     count = len(samples)
     tokens = np.zeros((count, max_length), np.int32)
@@ -56,9 +58,30 @@ def replay_items(
         prompt_length=jnp.asarray(prompt_lengths),
         length=jnp.asarray(lengths),
         logprob=jnp.asarray(logprobs),
-        pass_rate=jnp.array([verdict["pass_rate"] for verdict in verdicts], jnp.float32),
+        pass_rate=jnp.array(rates, jnp.float32),
         task_index=jnp.asarray(index),
         round=jnp.full(count, round_index, jnp.int32),
         program_id=jnp.arange(first_program, first_program + count, dtype=jnp.int32),
         valid=jnp.asarray(valid),
     )
+
+
+def rare_pass_rates(verdicts: Sequence[dict[str, Any]]) -> list[float]:
+    """Each program's share of its tests, weighted by how many of the task's programs here fail them; 0 to 1.
+
+    A test's weight is the share of the programs that fail it, one more counted that fails all, so that no test weighs
+    nothing: 1 is a program that passes all, 0 one that passes none. A fault of ours judges no test: such a row keeps
+    what it says and counts for no other.
+    """
+    rates = [float(verdict["pass_rate"]) for verdict in verdicts]
+    groups: dict[str, list[int]] = {}
+    for row, verdict in enumerate(verdicts):
+        if verdict["status"] != "infrastructure":
+            groups.setdefault(verdict["task_id"], []).append(row)
+    for rows in groups.values():
+        passed = np.array([[test["status"] == "pass" for test in verdicts[row]["tests"]] for row in rows], float)
+        weights = 1 - passed.sum(0) / (len(rows) + 1)
+        shares = np.where(passed.all(1), 1.0, passed @ weights / weights.sum())
+        for row, share in zip(rows, shares.tolist(), strict=True):
+            rates[row] = share
+    return rates

@@ -5,7 +5,7 @@ from pper_jax.replay.diagnostics import as_text, describe, table
 from pper_jax.replay.draws import Draw, sample
 from pper_jax.replay.groups import group_advantage, has_pairs, sample_pairs
 from pper_jax.replay.items import Items, example_row, pad_items
-from pper_jax.replay.options import PRESETS, ReplayConfig
+from pper_jax.replay.options import PRESETS, ReplayConfig, Tests
 from pper_jax.replay.priorities import Priority, Stored, task_mean
 from pper_jax.replay.reasons import draw_reason, draw_rows
 from pper_jax.replay.state import ReplayState, from_checkpoint, gather, init, probabilities, to_checkpoint
@@ -18,6 +18,7 @@ __all__ = [
     "ReplayConfig",
     "ReplayState",
     "Stored",
+    "Tests",
     "add",
     "as_text",
     "describe",

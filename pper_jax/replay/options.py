@@ -17,6 +17,7 @@ Mode = Literal["pper", "uniform", "none"]
 Store = Literal["all", "failed", "solved"]
 Evict = Literal["oldest", "lowest"]
 Preset = Literal["none", "paper", "safe", "best"]
+Tests = Literal["equal", "rare"]
 
 # What a preset says where nothing else is given: the paper's algorithm as published, one that avoids what is known to
 # go wrong with it (few programs drawn, copies, one task above all), and the best that was found (docs/studies.md).
@@ -60,6 +61,7 @@ _CHOICES = {
     "target": Target,
     "evict": Evict,
     "preset": Preset,
+    "tests": Tests,
 }
 _MOST = 1e6  # of exponents: beyond, float32 has no number for a power's logarithm
 _SLOTS = 2**27
@@ -90,6 +92,8 @@ class ReplayConfig:
         preset: ``paper``, ``safe`` or ``best``: options as ``PRESETS`` has them, below those that are given.
         stratified: one draw from each of ``n`` equal parts of the probability instead of ``n`` independent draws.
         min_pass_rate: programs that pass a smaller share of their tests are not stored.
+        tests: what counts as a program's pass rate: ``equal`` is the share of its tests that it passes; with ``rare`` a
+            test counts the more, the fewer of its task's programs of that round pass it.
         fresh: share of each batch drawn evenly from the newest round's programs, 0 to 1; the rest by priority.
         priority: what a program is worth: ``p2value``, ``advantage``, ``improvement``, ``learnability``, ``shuffled``
             (the control: the P2Value of another stored program, chosen by chance), or ``module:NAME`` for a
@@ -118,6 +122,7 @@ class ReplayConfig:
     priority: str = "p2value"
     min_pass_rate: float = 0.0
     fresh: float = 0.0
+    tests: Tests = "equal"
     max_length: InitVar[int | None] = None
 
     def __post_init__(self, max_length: int | None) -> None:

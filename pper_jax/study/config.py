@@ -123,7 +123,7 @@ def _refuse_own_judge(arm: str, settings: Sequence[str]) -> None:
 
 def planned(config: RunConfig) -> dict[str, int | None]:
     """The budget that a run is given: programs and target tokens of all rounds; None where the run says none."""
-    count, tokens = config.tasks.train.count, config.train.target_tokens
+    count, tokens = config.tasks_per_round or config.tasks.train.count, config.train.target_tokens
     return {
         "programs": config.rounds * count * config.beam.width if count else None,
         "target tokens (rounds * train.target_tokens)": None if tokens is None else config.rounds * tokens,

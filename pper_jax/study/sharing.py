@@ -81,9 +81,9 @@ def _untrained(config: RunConfig, rounds: int) -> RunConfig:
     found = replace(config, rounds=rounds, train=train, replay=replay, optimizer=plain.optimizer, lora=plain.lora)
     if rounds:
         return replace(found, evaluation=plain.evaluation)
-    sampling = {key: getattr(plain, key) for key in ("samples", "teacher", "sources", "beam")}
+    sampling = {key: getattr(plain, key) for key in ("samples", "teacher", "sources", "beam", "tasks_per_round")}
     beam = replace(plain.beam, max_new_tokens=config.beam.max_new_tokens, batch_size=config.beam.batch_size)
-    tasks = replace(config.tasks, train=replace(config.tasks.train, count=1, seed=0, split=config.tasks.train.split))
+    tasks = replace(config.tasks, train=replace(config.tasks.train, count=1, seed=0, order="listed"))
     return replace(found, **{**sampling, "beam": beam}, tasks=tasks, seed=0)
 
 

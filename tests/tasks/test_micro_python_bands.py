@@ -219,3 +219,10 @@ def test_bands_are_asked_for_as_every_split_is(tasks):
         generate("train_band5", 1, 0)
     with pytest.raises(UserError, match=r"has \d+ tasks in split train_band4; 100000 cannot be drawn"):
         generate("train_band4", 100000, 0)
+
+
+def test_a_ladder_has_as_many_of_each_band_and_the_easy_ones_first():
+    ladder = generate("heldout_bands", 10, 3)
+    assert [task.split for task in ladder] == [f"heldout_band{band}" for band in (1, 1, 1, 2, 2, 2, 3, 3, 4, 4)]
+    assert ladder[3:6] == generate("heldout_band2", 3, 3)
+    assert len(generate("train_bands", 2, 0)) == 2

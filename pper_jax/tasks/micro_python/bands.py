@@ -39,6 +39,7 @@ from pper_jax.tasks.micro_python.universe import (
 BANDS = (1, 2, 3, 4)
 SIDES = ("train", "heldout")
 BAND_SPLITS = tuple(f"{side}_band{band}" for side in SIDES for band in BANDS)
+LADDERS = {f"{side}_bands": tuple(f"{side}_band{band}" for band in BANDS) for side in SIDES}  # easy to hard
 SIZE = 576  # behaviours of a split
 SHOWS = 2  # on how many of the 40 probes a step's habit, and the chain without the step, give another result
 RARER = 4  # of a band's chains, those with one easy operation more are so many times less frequent

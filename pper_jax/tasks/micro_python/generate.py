@@ -8,7 +8,7 @@ from typing import Any
 
 from pper_jax.errors import UserError
 from pper_jax.tasks.micro_python.band_cases import make_graded_cases
-from pper_jax.tasks.micro_python.bands import BAND_SPLITS, band_universe
+from pper_jax.tasks.micro_python.bands import BAND_SPLITS, LADDERS, band_universe
 from pper_jax.tasks.micro_python.cases import constants, make_cases
 from pper_jax.tasks.micro_python.mistakes import write_mistake, write_program
 from pper_jax.tasks.micro_python.universe import (
@@ -118,15 +118,21 @@ def generate(split: str, count: int, seed: int) -> list[Task]:
     Args:
         split: ``train``, ``heldout_kind`` (kinds of the training split, other behaviours) or ``heldout_composition``
             (compositions of which at least one pair of neighbouring operations never meets in training), or a
-            band of difficulty (``bands``): ``train_band1`` to ``train_band4``, ``heldout_band1`` to ``heldout_band4``.
+            band of difficulty (``bands``): ``train_band1`` to ``train_band4``, ``heldout_band1`` to ``heldout_band4``;
+            ``train_bands`` and ``heldout_bands`` take as many of each band, the easy ones first.
         count: number of tasks.
         seed: which behaviours, their wording and their test inputs.
 
     Raises:
         UserError: an unknown split, or more tasks than it has.
     """
+    if split in LADDERS:
+        rungs = LADDERS[split]
+        counts = [count // len(rungs) + (rung < count % len(rungs)) for rung in range(len(rungs))]
+        return [task for rung, few in zip(rungs, counts, strict=True) if few for task in generate(rung, few, seed)]
     if split not in SPLITS + BAND_SPLITS:
-        raise UserError(f"micro_python has no split {split!r}; choose one of {', '.join(SPLITS + BAND_SPLITS)}")
+        known = ", ".join((*SPLITS, *BAND_SPLITS, *LADDERS))
+        raise UserError(f"micro_python has no split {split!r}; choose one of {known}")
     available = len(_specs(split))
     if not 1 <= count <= available:
         raise UserError(f"micro_python has {available} tasks in split {split}; {count} cannot be drawn")
