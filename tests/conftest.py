@@ -14,6 +14,12 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", "")  # nothing compiled outlasts the tests
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Everyday tests compile in less time, to slower code, since that is most of what they do; slow ones as users."""
+    if "not slow" in config.getoption("markexpr"):
+        os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+
+
 @pytest.fixture(autouse=True, scope="module")
 def few_compiled_programs() -> Iterator[None]:
     """Give up what a test file compiled: every program takes memory maps, and a process may have only so many."""

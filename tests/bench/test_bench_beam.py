@@ -110,6 +110,7 @@ def test_a_runner_whose_package_is_missing_is_left_out_and_the_others_run(job, m
     assert "pip install 'pper-jax[bench]'" in left_out["ctranslate2-int8"]
 
 
+@pytest.mark.slow
 def test_a_race_of_two_processes_from_the_command_line(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(machine, "SECONDS", 0.0)  # no more than three runs a rate
     out, plot = tmp_path / "race.json", tmp_path / "race.svg"

@@ -11,6 +11,7 @@ from pper_jax.cli import main
 from pper_jax.errors import UserError
 
 
+@pytest.mark.slow
 def test_a_race_times_every_runner_and_both_compute_the_same_losses(capsys):
     result = json.loads(json.dumps(bench_train(Options(models=("micro",), batches=((2, 16),), repeats=2, steps=3))))
     (race,) = result["races"]
