@@ -11,6 +11,7 @@ from pper_jax.errors import UserError, shown
 from pper_jax.loop.config import RunConfig, load_run_config
 from pper_jax.ranges import SEEDS, check_file_name, check_number
 from pper_jax.settings import from_dict, load_config, to_dict
+from pper_jax.study.ledger import BUDGET, Amount
 
 # What belongs to the study: an arm that set it would be judged otherwise than the others, or overwrite their runs.
 OF_THE_STUDY = ("name", "out", "seed", "model", "dtype", "mesh", "distributed", "tasks.eval", "evaluation", "execution")
@@ -31,6 +32,8 @@ class StudyConfig:
         part: which half of the held-out tasks judges: ``dev``, on which settings are chosen, or ``test``; ``all`` takes
             both, for a published set whose figures are to compare.
         task_seed: chooses the held-out tasks, the same for all runs.
+        equal: the amounts of which arms must spend as much to be compared; programs may differ where arms that write
+            programs of other lengths are to spend as many sampled tokens.
         out: where the study's folder is made.
     """
 
@@ -43,10 +46,13 @@ class StudyConfig:
     settings: tuple[str, ...] = ()
     part: Literal["dev", "test", "all"] = "dev"
     task_seed: int = 0
+    equal: tuple[Amount, ...] = BUDGET
     out: str = "runs"
 
     def __post_init__(self) -> None:
         check_file_name("name", self.name)
+        if "target_tokens" not in self.equal:
+            raise UserError(f"equal is {list(self.equal)}; arms are compared at equal target_tokens at least")
         check_number("task_seed", self.task_seed, least=0, below=SEEDS, whole=True)
         for seed in self.seeds:
             check_number("a seed of seeds", seed, least=0, below=SEEDS, whole=True)
@@ -126,7 +132,7 @@ def planned(config: RunConfig) -> dict[str, int | None]:
     count, tokens = config.tasks_per_round or config.tasks.train.count, config.train.target_tokens
     return {
         "programs": config.rounds * count * config.beam.width if count else None,
-        "target tokens (rounds * train.target_tokens)": None if tokens is None else config.rounds * tokens,
+        "target_tokens": None if tokens is None else config.rounds * tokens,
     }
 
 
@@ -142,9 +148,10 @@ def _refuse_unequal(config: StudyConfig, arms: Mapping[str, RunConfig]) -> None:
         )
     for name, arm in arms.items():
         for what, amount in planned(arm).items():
-            if amount != planned(reference)[what]:
+            if what in config.equal and amount != planned(reference)[what]:
+                said = {"target_tokens": "target tokens (rounds * train.target_tokens)"}.get(what, what)
                 raise UserError(
-                    f"arm {name} is given {amount} {what}, and {config.reference} {planned(reference)[what]}; arms are "
+                    f"arm {name} is given {amount} {said}, and {config.reference} {planned(reference)[what]}; arms are "
                     "compared at equal budget: change rounds, beam.width, tasks.train.count or train.target_tokens"
                 )
 

@@ -28,7 +28,7 @@ def figures_of(study: Study, jobs: Sequence[Job], failed: Mapping[str, str]) -> 
         if job.name not in failed and job.arm is not None and job.seed is not None:
             arms[job.arm][job.seed] = job
     spent = {name: _spent(runs) for name, runs in arms.items()}
-    differing = {name: _apart(arms[name], arms[config.reference], spent) for name in arms}
+    differing = {name: _apart(arms[name], arms[config.reference], spent, config.equal) for name in arms}
     return finite(
         {
             "study": config.name,
@@ -36,6 +36,7 @@ def figures_of(study: Study, jobs: Sequence[Job], failed: Mapping[str, str]) -> 
             "base": config.base,
             "settings": list(config.settings),
             "part": config.part,
+            "equal": list(config.equal),
             "reference": config.reference,
             "seeds": list(config.seeds),
             "failed": dict(failed),
@@ -62,7 +63,7 @@ def _spent(runs: Runs) -> dict[str, Any]:
     return {"each": each, "mean": {name: float(np.mean([one[name] for one in each.values()])) for name in names}}
 
 
-def _apart(mine: Runs, reference: Runs, spent: Mapping[str, Any]) -> dict[str, float]:
+def _apart(mine: Runs, reference: Runs, spent: Mapping[str, Any], equal: Sequence[str]) -> dict[str, float]:
     """How far an arm's budget is from the reference's over the seeds that both have; empty where it is within 2 %."""
     arm, other = (next(iter(runs.values())).arm if runs else None for runs in (mine, reference))
     common = sorted(mine.keys() & reference.keys())
@@ -72,7 +73,7 @@ def _apart(mine: Runs, reference: Runs, spent: Mapping[str, Any]) -> dict[str, f
     for name in (arm, other):
         each = spent[name]["each"]
         sums.append({key: sum(each[seed][key] for seed in common) for key in each[common[0]]})
-    found = apart(*sums)
+    found = apart(sums[0], sums[1], equal)
     if found.get("target_tokens", 0) < 0 and _rounds_without_learning(mine.values()):
         del found["target_tokens"]  # it was given as many, and found nothing to learn from
     return found

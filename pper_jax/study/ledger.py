@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from pper_jax.files import RunFolder, parse_jsonl
 
-BUDGET = ("sampled_tokens", "programs", "target_tokens")  # what must be equal for arms to be compared
+Amount = Literal["sampled_tokens", "programs", "target_tokens"]
+BUDGET: tuple[Amount, ...] = get_args(Amount)  # what must be equal for arms to be compared
 MOST_APART = 0.02
 Ledger = dict[str, float]
 
@@ -46,10 +47,10 @@ def seconds(folders: Iterable[RunFolder], costs: Iterable[Path]) -> dict[str, fl
     return found
 
 
-def apart(mine: Ledger, reference: Ledger) -> dict[str, float]:
+def apart(mine: Ledger, reference: Ledger, amounts: Sequence[str] = BUDGET) -> dict[str, float]:
     """By how much of the reference's amount an arm's differs, for each amount that differs by more than 2 %."""
     found = {}
-    for name in BUDGET:
+    for name in amounts:
         difference = mine[name] - reference[name]
         if abs(difference) > MOST_APART * reference[name]:
             found[name] = difference / reference[name] if reference[name] else float("inf")

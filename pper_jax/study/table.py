@@ -8,6 +8,7 @@ from typing import Any
 from pper_jax.report import words
 from pper_jax.report.data import number
 from pper_jax.report.tables import Table, as_markdown, change, plain_markdown
+from pper_jax.study.ledger import BUDGET
 
 Figures = Mapping[str, Any]  # as pper_jax.study.figures makes them
 PARTS = {
@@ -123,6 +124,11 @@ def cares(figures: Figures) -> list[str]:
     return found
 
 
+def _held_equal(amounts: Sequence[str]) -> list[str]:
+    """What is held equal, where that is not all."""
+    return [f"Equal: {', '.join(AMOUNTS[name] for name in amounts)}"] if set(amounts) != set(BUDGET) else []
+
+
 def _apart(shares: Mapping[str, Any]) -> str:
     parts = []
     for key, share in shares.items():
@@ -140,6 +146,7 @@ def markdown(figures: Figures) -> str:
         f"Base {figures['base']}; all arms: {settings_of(figures['settings']) or 'nothing else'}",
         f"Reference: {figures['reference']}",
         f"Seeds: {', '.join(map(str, figures['seeds']))}",
+        *_held_equal(figures.get("equal", BUDGET)),
     ]
     parts = [f"# {plain_markdown(figures['study'])}", hypothesis, _listed(facts)]
     if found := cares(figures):

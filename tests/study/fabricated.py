@@ -11,8 +11,9 @@ from pper_jax.tasks import read_tasks
 class Fabricator:
     """Runs whose held-out pass rate rises by ``gains[arm]``; arms in ``fails`` fail, with that reason."""
 
-    def __init__(self, gains, *, fails=None, tokens=None, idle=()):
+    def __init__(self, gains, *, fails=None, tokens=None, programs=None, idle=()):
         self.gains, self.fails, self.tokens, self.idle = gains, fails or {}, tokens or {}, idle
+        self.programs = programs or {}
         self.told = []
 
     def work(self, tasks):
@@ -35,7 +36,15 @@ class Fabricator:
             tokens = self.tokens.get(arm, 1000)
             rows.append({"event": "sample", "round": index, "programs": 40, "tokens": tokens, "seconds": 1.0})
             rows.append({"event": "phase", "round": index, "phase": "test", "seconds": 0.5})
-            rows.append({"event": "test", "round": index, "programs": 40, "pass_rate": 0.5, "seconds": 0.5})
+            rows.append(
+                {
+                    "event": "test",
+                    "round": index,
+                    "programs": self.programs.get(arm, 40),
+                    "pass_rate": 0.5,
+                    "seconds": 0.5,
+                }
+            )
             rows.append({"event": "replay", "round": index, "effective_sample_size": 0.5})
             if arm in self.idle:
                 rows.append({"event": "nothing_to_learn", "round": index, "reason": "the replay buffer is empty"})

@@ -10,6 +10,7 @@ from pper_jax.errors import RunFailure, UserError
 from pper_jax.study import conduct, load_study
 from pper_jax.study.held_out import half, part_of
 from pper_jax.study.ledger import apart
+from pper_jax.study.table import markdown
 from pper_jax.tasks import load_tasks, read_tasks
 
 BASE = {
@@ -66,6 +67,8 @@ def figures(tmp_path, crew, **changes):
         ({"settings": ["train.target_tokens=null"]}, "train.target_tokens is not given"),
         ({"settings": ["tasks.eval={}"]}, "the base has no held-out tasks"),
         ({"part": "train"}, "part is 'train'; choose one of dev, test, all"),
+        ({"equal": ["programs"]}, "arms are compared at equal target_tokens at least"),
+        ({"equal": ["test_s"]}, "equal, entry 1 is 'test_s'; choose one of sampled_tokens, programs, target_tokens"),
         ({"hypothesis": None}, "the key hypothesis is missing"),
     ],
 )
@@ -143,6 +146,16 @@ def test_an_arm_that_spent_otherwise_is_not_compared_and_says_so(tmp_path):
     # An arm that found nothing to learn from had the budget and could not spend it: that is a result.
     assert found["arms"]["again"]["rounds_without_learning"] == 6
     assert "against" in found["sets"]["kind"]["arms"]["again"]
+
+
+def test_arms_that_write_longer_programs_may_be_compared_at_equal_tokens(tmp_path):
+    arms = {"uniform": [], "few": ["tasks.train.count=6"]}
+    crew = Fabricator({"few": 0.2}, programs={"few": 30})
+    found = figures(tmp_path, crew, arms=arms, equal=["sampled_tokens", "target_tokens"])
+    assert found["arms"]["few"]["ledger"]["programs"] == 60
+    assert found["arms"]["few"]["apart"] == {}
+    assert found["sets"]["kind"]["arms"]["few"]["against"]["difference"] > 0.1
+    assert "- Equal: sampled tokens, target tokens\n" in markdown(found)
 
 
 def test_two_percent_apart_is_borne_and_more_is_not():
