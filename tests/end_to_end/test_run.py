@@ -26,6 +26,14 @@ def config(project_root):
     return project_root / "configs" / "quickstart.yaml"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def compiled_once(tmp_path_factory):
+    """The commands of this file share what they compile, as a user's do."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.mktemp("compiled")))
+        yield
+
+
 @pytest.fixture(scope="module")
 def whole(config, tmp_path_factory):
     out = tmp_path_factory.mktemp("whole")

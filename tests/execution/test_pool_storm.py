@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from pper_jax.execution import Job, Limits, TestPool
+from pper_jax.execution.pool import DEATHS
 
 CASES = [{"args": [number], "expected": number + 1} for number in range(4)]
 KINDS = (("def f(x): return x + 1", "pass"), ("def f(x): return x", "fail"), ("def f(x): return 1 // 0", "error"))
@@ -29,10 +30,11 @@ def small_jobs(count: int) -> tuple[list[Job], list[str]]:
 
 @contextmanager
 def storm(pool: TestPool, seconds: float) -> Iterator[list[int]]:
-    """SIGKILL a random worker that has started every so many seconds; the list grows by the killed.
+    """SIGKILL a random worker every so many seconds; the list grows by the killed.
 
-    Those that start are spared: on a slow machine a worker takes longer to start than the next stroke to fall, and
-    a pool none of whose workers ever starts gives up, as it should.
+    On a slow machine a worker takes longer to start, and a program to run, than the next stroke to fall. So workers
+    that start are spared, for a pool none of whose workers ever starts gives up, as it should; and so is a program
+    whose next death would be the last that the pool bears.
     """
     killed: list[int] = []
     over = threading.Event()
@@ -40,8 +42,12 @@ def storm(pool: TestPool, seconds: float) -> Iterator[list[int]]:
     def strike() -> None:
         dice = random.Random(0)
         while not over.wait(seconds):
-            started = [worker for worker in list(pool._workers) if worker.isolation is not None]
-            for worker in dice.sample(started, min(1, len(started))):
+            exposed = [
+                worker
+                for worker in list(pool._workers)
+                if worker.isolation is not None and all(run.deaths < DEATHS - 1 for run in list(worker.runs))
+            ]
+            for worker in dice.sample(exposed, min(1, len(exposed))):
                 pid = worker.process.pid
                 if worker.process.returncode is None:
                     os.kill(pid, signal.SIGKILL)
