@@ -24,6 +24,23 @@ def test_the_page_has_each_study_and_its_tables(name):
     assert as_markdown(budget_table(figures)) in page
 
 
+def test_readme_has_the_quickstart_on_seeds_that_no_choice_was_made_on():
+    lines = (ROOT / "README.md").read_text().splitlines()
+    runs = json.loads((ROOT / "docs/quickstart.json").read_text())
+    assert list(runs) == ["100", "101", "102", "103", "104"]
+    for seed, found in runs.items():
+        cells = [seed]
+        for split in ("heldout_kind", "heldout_composition"):
+            judged = found["splits"][split]
+            assert judged["gain"]["low"] > 0
+            cells += [f"{100 * judged['before']:.1f} → {100 * judged['after']:.1f}", change(judged["gain"])]
+        assert f"| {' | '.join(cells)} |" in lines
+    sizes = [size for found in runs.values() for size in found["effective_sample_size"]]
+    assert any(
+        f"{100 * min(sizes):.0f} to {100 * max(sizes):.0f} % of the buffer take the draws" in line for line in lines
+    )
+
+
 @pytest.mark.parametrize("name", ["best", "best_hard"])
 def test_readme_has_the_rows_of_untouched_tasks_and_seeds(name):
     figures = FIGURES[name]

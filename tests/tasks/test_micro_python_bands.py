@@ -226,3 +226,6 @@ def test_a_ladder_has_as_many_of_each_band_and_the_easy_ones_first():
     assert [task.split for task in ladder] == [f"heldout_band{band}" for band in (1, 1, 1, 2, 2, 2, 3, 3, 4, 4)]
     assert ladder[3:6] == generate("heldout_band2", 3, 3)
     assert len(generate("train_bands", 2, 0)) == 2
+    for count in (0, -1):
+        with pytest.raises(UserError, match=f"2304 tasks in split train_bands; {count} cannot be drawn"):
+            generate("train_bands", count, 0)

@@ -126,14 +126,14 @@ def generate(split: str, count: int, seed: int) -> list[Task]:
     Raises:
         UserError: an unknown split, or more tasks than it has.
     """
-    if split in LADDERS:
+    if split in LADDERS and count >= 1:
         rungs = LADDERS[split]
         counts = [count // len(rungs) + (rung < count % len(rungs)) for rung in range(len(rungs))]
         return [task for rung, few in zip(rungs, counts, strict=True) if few for task in generate(rung, few, seed)]
-    if split not in SPLITS + BAND_SPLITS:
+    if split not in (*SPLITS, *BAND_SPLITS, *LADDERS):
         known = ", ".join((*SPLITS, *BAND_SPLITS, *LADDERS))
         raise UserError(f"micro_python has no split {split!r}; choose one of {known}")
-    available = len(_specs(split))
+    available = sum(len(_specs(one)) for one in LADDERS.get(split, (split,)))
     if not 1 <= count <= available:
         raise UserError(f"micro_python has {available} tasks in split {split}; {count} cannot be drawn")
     rng = random.Random(f"{split} {seed}")
