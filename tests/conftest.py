@@ -2,7 +2,9 @@
 
 import gc
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,13 +13,19 @@ import pytest
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", "")  # nothing compiled outlasts the tests
+COMPILED = tempfile.mkdtemp(prefix="pper_tests_compiled_")  # one for each process: nothing compiled outlasts the tests
+os.environ["JAX_COMPILATION_CACHE_DIR"] = COMPILED
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.02"
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Everyday tests compile in less time, to slower code, since that is most of what they do; slow ones as users."""
     if "not slow" in config.getoption("markexpr"):
         os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(COMPILED, ignore_errors=True)
 
 
 @pytest.fixture(autouse=True, scope="module")

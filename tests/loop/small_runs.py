@@ -15,9 +15,10 @@ SMALL = {
     "rounds": 1,
     "tasks": {
         "train": {"source": "micro_python", "split": "train", "count": 4},
-        "eval": {"held": {"source": "micro_python", "split": "heldout_kind", "count": 3}},
+        "eval": {"held": {"source": "micro_python", "split": "heldout_kind", "count": 3, "seed": 1}},
     },
     "beam": {"width": 2, "max_new_tokens": 40, "batch_size": 4},
+    "evaluation": {"width": 2},  # as many beams as the rounds and no longer prompts: decoding is compiled once
     "replay": {"store": "all", "capacity": 32},
     "optimizer": {"learning_rate": 3.0e-4, "warmup_steps": 2},
     "train": {"steps": 4, "batch_size": 8, "max_length": 192, "checkpoint_every": 1},

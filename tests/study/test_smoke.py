@@ -17,11 +17,10 @@ COMMAND = [sys.executable, "-m", "pper_jax.cli", "study", str(SMOKE), "--jobs", 
 
 
 @pytest.fixture(scope="module", autouse=True)
-def alone(tmp_path_factory):
-    """One device, as on a machine of a user's, and what is compiled once kept for the other runs of this file."""
+def alone():
+    """One device, as on a machine of a user's."""
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("XLA_FLAGS", "")
-        environment.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.mktemp("compiled")))
         yield
 
 
@@ -36,7 +35,9 @@ def figures(folder):
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory, tiny_model_folder):
     out = tmp_path_factory.mktemp("smoke")
-    settings = [*yaml.safe_load(SMOKE.read_text())["settings"], f"model={tiny_model_folder}", "beam.max_new_tokens=24"]
+    tasks = "tasks.eval={heldout_kind: {split: heldout_kind, count: 12, seed: 24}}"
+    small = [tasks, f"model={tiny_model_folder}", "tasks.train.seed=3", "beam.max_new_tokens=24", "evaluation.width=2"]
+    settings = [*yaml.safe_load(SMOKE.read_text())["settings"], *small]
     more = f"settings={json.dumps(settings)}"
     done = study(out, more)
     assert done.returncode == 0, done.stderr
