@@ -53,6 +53,7 @@ def make_learn_step(
     base: Params | None = None,
     lora: LoraConfig | None = None,
     packing: bool = False,
+    shared: int = 0,
     gather: Gather = "each",
     limited: bool = False,
 ) -> LearnStep:
@@ -66,7 +67,9 @@ def make_learn_step(
     an argument of the compiled step: it is not copied, and not trained.
 
     With ``packing`` the drawn programs share rows, and no more rows are computed than they fill, in micro-batches of a
-    size that suits the platform, at most ``batch_size / accumulate``; pairs are never packed.
+    size that suits the platform, at most ``batch_size / accumulate``; pairs are never packed. The first ``shared``
+    tokens, which all programs begin with and which are part of their prompts, then stand once a row; a model whose
+    layers have windows takes them with each program.
 
     ``gather``: how often a step gathers weights that are split over fsdp (:func:`pper_jax.train.train_step`).
 
@@ -82,6 +85,7 @@ def make_learn_step(
     check_batch(batch_size, accumulate, mesh)
     state_shardings = tree_shardings(state, mesh, rules_of(module))
     adapted = base is not None
+    shared = 0 if any(module.config.windows or ()) else shared
     size = sum(np.size(leaf) for leaf in jax.tree.leaves(state.params if base is None else base))
 
     def step(
@@ -99,7 +103,8 @@ def make_learn_step(
         programs = _as_batch(drawn, weight)
         batch: TrainBatch | Packed
         if packing and not pairs:
-            batch = pack(programs, rows_at_once(batch_size // accumulate, programs.tokens.shape[1], size, mesh))
+            rows = rows_at_once(batch_size // accumulate, programs.tokens.shape[1], size, mesh)
+            batch = pack(programs, rows, shared)
         else:
             batch = jax.lax.with_sharding_constraint(programs, batch_sharding(mesh))
         measured_at = state.step  # of the parameters that the log-probs are measured with: those before the step

@@ -119,6 +119,8 @@ class TrainBatch:
         sampler_logprobs: ``[B, T]`` float32, log-probability of each target under the policy that drew it, or None.
         reference_logprobs: ``[B, T]`` float32, the same under a reference model, or None.
         extras: ``[B, ...]`` arrays by name that an objective of one's own reads.
+        shared: static, how many tokens in front of a row all its packed programs go on from: a segment of their own
+            that every other sees.
     """
 
     tokens: jax.Array
@@ -128,6 +130,7 @@ class TrainBatch:
     sampler_logprobs: jax.Array | None = None
     reference_logprobs: jax.Array | None = None
     extras: dict[str, jax.Array] = struct.field(default_factory=dict)
+    shared: int = struct.field(pytree_node=False, default=0)
 
 
 @struct.dataclass

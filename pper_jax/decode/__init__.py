@@ -12,6 +12,7 @@ from pper_jax.decode.outlook import Outlook
 from pper_jax.decode.prompts import HostProgram, pack_prompts, prompts_from_padded, to_host
 from pper_jax.decode.sample import SampleConfig, sample
 from pper_jax.decode.score import score
+from pper_jax.decode.shared import shared_prefix
 from pper_jax.decode.stochastic import (
     StochasticBeamConfig,
     StochasticPrograms,
@@ -47,6 +48,7 @@ __all__ = [
     "row_ends",
     "sample",
     "score",
+    "shared_prefix",
     "stochastic_beam_search",
     "stop_token_suffixes",
     "to_host",

@@ -22,27 +22,33 @@ def init_cache(config: Any, batch: int, slots: int, dtype: Any = jnp.float32) ->
     )
 
 
-def prefill(module: nn.Module, params: Params, prompts: Prompts) -> tuple[jax.Array, KVCache]:
+def prefill(
+    module: nn.Module, params: Params, prompts: Prompts, shared: KVCache | None = None
+) -> tuple[jax.Array, KVCache]:
     """Run the prompts once.
+
+    Args:
+        module, params: the model.
+        prompts: ``[B, P]``.
+        shared: the cache of one prompt of ``R`` tokens, ``[1, R, ...]``, that all ``prompts`` begin with and are longer
+            than: their first ``R`` tokens are not run again.
 
     Returns:
         ``(hidden state [B, M] of each prompt's last token, cache with P slots)``.
     """
     batch, length = prompts.tokens.shape
-    at = jnp.arange(length)[None]
+    known = 0 if shared is None else shared[0].key.shape[1]
+    at = jnp.arange(known, length)[None]
     real = at < prompts.length[:, None]
-    tokens = jnp.where(real, prompts.tokens, 0)  # padding may hold anything, even ids that do not exist
+    tokens = jnp.where(real, prompts.tokens[:, known:], 0)  # padding may hold anything, even ids that do not exist
     positions = jnp.minimum(at, prompts.length[:, None] - 1)
+    cache = init_cache(module.config, batch, length, module.compute.dtype)
+    if shared is not None:
+        cache = jax.tree.map(lambda slots, row: slots.at[:, :known].set(row), cache, shared)
     apply: Callable[..., Any] = partial(module.apply, {"params": params})
-    hidden, cache = apply(
-        tokens,
-        positions,
-        causal_mask(length),
-        cache=init_cache(module.config, batch, length, module.compute.dtype),
-        write_at=0,
-        method="hidden",
-    )
-    return jnp.take_along_axis(hidden, (prompts.length - 1)[:, None, None], axis=1)[:, 0], cache
+    mask = causal_mask(length, known)
+    hidden, cache = apply(tokens, positions, mask, cache=cache, write_at=known, method="hidden")
+    return jnp.take_along_axis(hidden, (prompts.length - 1 - known)[:, None, None], axis=1)[:, 0], cache
 
 
 def log_probs(logits: jax.Array) -> jax.Array:

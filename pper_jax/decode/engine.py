@@ -15,15 +15,17 @@ from flax import linen as nn
 from jax import lax
 from jax.sharding import Mesh
 
+from pper_jax.decode.cache import prefill
 from pper_jax.decode.devices import batch_shardings, lay_out
 from pper_jax.decode.ends import Ends, RowEnds, row_ends
 from pper_jax.decode.method import Method
 from pper_jax.decode.prompts import HostProgram, pad_on_host, to_host
 from pper_jax.decode.segments import Batch, advance_until, begin, compact, grow, live_slots, step_counts
+from pper_jax.decode.shared import shared_prefix
 from pper_jax.errors import UserError
 from pper_jax.ranges import check_number
 from pper_jax.sharding import batch_devices
-from pper_jax.types import Params, Programs, Prompts
+from pper_jax.types import KVCache, Params, Programs, Prompts
 
 BUCKETS = (64, 128, 256, 512, 1024, 2048, 4096, 8192)
 SEGMENT = 32  # steps between two looks of the host
@@ -50,11 +52,12 @@ def decode_prompts(
     """Decode prompts of any lengths, ``batch_size`` at a time; a row whose prompt is done takes the next one.
 
     The prompts are checked when this is called; decoding happens while the result is iterated, shortest bucket first,
-    so that a caller can save and show what is done. A prompt's programs do not depend on the other prompts, nor on
-    when it was admitted: up to rounding, and with ``reproducible`` on CPU to the last bit.
-
-    A bucket compiles two programs, one that admits prompts and one that extends them; unless ``reproducible``, the
-    latter once for each of up to three cache sizes, with one each that frees slots and (but on CPU) enlarges the cache.
+    so that a caller can save and show what is done. A prompt's programs do not depend on when it was admitted, nor on
+    the other prompts but for how much all of them share: up to rounding, and with ``reproducible`` on CPU to the last
+    bit.
+    What all prompts begin with (:func:`pper_jax.decode.shared.shared_prefix`) is read once a bucket. A bucket compiles
+    two programs, one that admits prompts and one that extends them; unless ``reproducible``, the latter once for each
+    of up to three cache sizes, with one each that frees slots and (but on CPU) enlarges the cache.
 
     Args:
         module: a causal LM with the call contract of ``pper_jax.models``.
@@ -65,7 +68,8 @@ def decode_prompts(
         ends: what programs end at, one for all prompts or one a prompt; None: what the method itself says.
         only: the indices of the prompts to decode, when others are done already. What is compiled depends on all of
             them, so that ``reproducible`` holds for a call that takes up where another stopped.
-        buckets: padded prompt lengths; a longer prompt is padded to the longest one the model has room for.
+        buckets: padded prompt lengths, after what all prompts begin with; a longer prompt is padded to the longest one
+            the model has room for.
         names: what error messages call the prompts, such as task ids; their numbers if absent.
         key: one typed key; needed for a method that draws at random.
         prompt_ids: what the key is folded with, so that a prompt's draws do not depend on the list; default its index.
@@ -97,17 +101,18 @@ def decode_prompts(
     ids = list(prompt_ids) if prompt_ids is not None else list(range(len(token_lists)))
     groups: dict[int, list[_Waiting]] = {}
     longest = module.config.max_positions - config.max_new_tokens
+    prefix = shared_prefix(token_lists)
+    padded = [len(prefix) + bucket for bucket in buckets]
     for index in range(len(token_lists)) if only is None else only:
         tokens = token_lists[index]
         name = names[index] if names is not None else f"prompt {index}"
-        bucket = _bucket(len(tokens), buckets, longest, name, config.max_new_tokens)
+        bucket = _bucket(len(tokens), padded, longest, name, config.max_new_tokens)
         groups.setdefault(bucket, []).append(_Waiting(index, tokens, ids[index]))
-    sizes = step_counts(config.max_new_tokens)[-1 if reproducible else 0 :]
 
     def results() -> Iterator[tuple[int, list[HostProgram]]]:
         model, weights = lay_out(module, params, mesh)
         for bucket, waiting in _streams(groups, 1 if reproducible else batch_size):
-            stream = _Stream(model, weights, config, closing, batch_size, bucket, sizes, key, mesh, reproducible)
+            stream = _Stream(model, weights, config, closing, batch_size, bucket, prefix, key, mesh, reproducible)
             try:
                 yield from stream.run(deque(waiting), watch)
             except jax.errors.JaxRuntimeError as err:
@@ -190,12 +195,13 @@ class _Stream:
         ends: Ends | RowEnds | None,
         rows: int,
         bucket: int,
-        sizes: Sequence[int],
+        prefix: Sequence[int],
         key: jax.Array | None,
         mesh: Mesh | None,
         reproducible: bool,
     ) -> None:
-        self.params, self.bucket, self.sizes = params, bucket, list(sizes)
+        self.params, self.bucket = params, bucket
+        self.sizes = list(step_counts(method.max_new_tokens)[-1 if reproducible else 0 :])
         self.key, self.mesh, self.ends = key, mesh, ends
         self.cpu = jax.default_backend() == "cpu" and mesh is None
         self.group = min(rows, 2) if self.cpu else max(1, rows // 4)  # prompts admitted at once
@@ -203,6 +209,7 @@ class _Stream:
             self.group = -(-self.group // batch_devices(mesh)) * batch_devices(mesh)
         few_rows = self.cpu and not reproducible and rows * method.width <= 24
         self.compiled = _compiled(module, method, _compiler_options(few_rows), mesh)
+        self.shared = self.compiled.read(params, pad_on_host([prefix], len(prefix))) if prefix else None
         self.steps = self.sizes.pop(0)
         self.holds: list[_Waiting | None] = [None] * rows
         self.taken = np.zeros(rows, np.int64)  # slots in use
@@ -267,7 +274,7 @@ class _Stream:
             packed = pad_on_host([prompt.tokens for prompt in prompts], self.bucket)
             keys = self._keys([prompt.id for prompt in prompts])
             closing = self._ends([prompt.index for prompt in prompts])
-            self.batch = self.compiled.admit(self.params, self.batch, packed, keys, closing, places)
+            self.batch = self.compiled.admit(self.params, self.batch, packed, keys, closing, places, self.shared)
 
     def _keys(self, ids: Sequence[int]) -> jax.Array | None:
         if self.key is None:
@@ -293,6 +300,7 @@ class _Compiled:
     """The jitted functions of one model and method; the batch is donated to each. ``shapes`` is traced only."""
 
     shapes: Any
+    read: Callable[..., KVCache]
     admit: Callable[..., Batch]
     extend: Callable[..., tuple[Batch, jax.Array, jax.Array, Programs]]
     compact: Callable[..., Batch]
@@ -311,9 +319,9 @@ def _compiled(
         return grow(begin(module, params, prompts, keys, method, ends), steps)
 
     def admit(
-        params: Params, batch: Batch, prompts: Prompts, keys: jax.Array | None, ends: Any, rows: jax.Array
+        params: Params, batch: Batch, prompts: Prompts, keys: Any, ends: Any, rows: jax.Array, shared: KVCache | None
     ) -> Batch:
-        return put(_merge(batch, begin(module, params, prompts, keys, method, ends), rows))
+        return put(_merge(batch, begin(module, params, prompts, keys, method, ends, shared), rows))
 
     def extend(
         params: Params, batch: Batch, steps: jax.Array, done: jax.Array
@@ -324,6 +332,7 @@ def _compiled(
     jit: Callable[..., Any] = partial(jax.jit, compiler_options=dict(options) or None)
     return _Compiled(
         shapes=jax.jit(shapes, static_argnames=("bucket", "steps", "rows")),
+        read=jit(lambda params, prompts: prefill(module, params, prompts)[1]),
         admit=jit(admit, donate_argnames="batch"),
         extend=jit(extend, donate_argnames="batch"),
         compact=jit(lambda batch: put(compact(batch)), donate_argnames="batch"),

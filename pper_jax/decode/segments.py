@@ -25,7 +25,7 @@ from pper_jax.decode.cache import prefill
 from pper_jax.decode.ends import Ends, RowEnds
 from pper_jax.decode.method import Method, take_beams
 from pper_jax.decode.outlook import Outlook
-from pper_jax.types import BeamLayerCache, BeamMask, Params, Programs, Prompts
+from pper_jax.types import BeamLayerCache, BeamMask, KVCache, Params, Programs, Prompts
 
 
 @struct.dataclass
@@ -56,6 +56,7 @@ def begin(
     keys: jax.Array | None,
     method: Method,
     ends: Ends | RowEnds | None = None,
+    shared: KVCache | None = None,
 ) -> Batch:
     """Read the prompts and choose the first token of every row; there are no slots for steps yet.
 
@@ -66,8 +67,9 @@ def begin(
         keys: ``[B]`` typed keys, one a prompt, or None.
         method: what chooses tokens.
         ends: what programs end at; None: what the method says.
+        shared: the cache of what all prompts begin with (:func:`pper_jax.decode.cache.prefill`).
     """
-    hidden, cache = prefill(module, params, prompts)
+    hidden, cache = prefill(module, params, prompts, shared)
     batch, width = prompts.tokens.shape[0], method.width
     hidden = jnp.broadcast_to(hidden[:, None], (batch, width, hidden.shape[-1]))
     state = method.advance(method.start(prompts, keys, ends), _outlook(module, params, hidden))

@@ -14,6 +14,7 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from pper_jax import replay
+from pper_jax.decode import shared_prefix
 from pper_jax.errors import UserError
 from pper_jax.files import digest, digest_path, model_folder
 from pper_jax.learn import LearnStep, make_learn_step
@@ -157,7 +158,9 @@ def build(
         model=model,
         optimizer=optimizer,
         mesh=mesh,
-        learn=_learn_step(config, module, optimizer, train, mesh, base, learn_options),
+        learn=_learn_step(
+            config, module, optimizer, train, mesh, base, {"shared": len(shared_prefix(prompts)), **learn_options}
+        ),
         base=base,
         reference=reference,
         score=jax.jit(

@@ -21,6 +21,8 @@ class Mask:
         causal: static.
         size: how many keys a query sees at most, itself included, where a layer has a window (may be traced).
         also: ``[B, S, C]`` bool, what ranges cannot say.
+        shared: static, keys in front that are seen besides the range; not where a layer has a window, which counts
+            slots.
     """
 
     start: jax.Array
@@ -28,6 +30,7 @@ class Mask:
     causal: bool = struct.field(pytree_node=False, default=True)
     size: jax.Array | int | None = None
     also: jax.Array | None = None
+    shared: int = struct.field(pytree_node=False, default=0)
 
     def window(self, size: jax.Array | int) -> Mask:
         """The same mask where a query sees at most ``size`` keys: itself and those just before it."""
@@ -37,6 +40,8 @@ class Mask:
         """``[B, queries, keys]`` bool (B may be 1); the first query stands in slot ``write_at``."""
         slot, own = jnp.arange(keys), (write_at + jnp.arange(queries))[:, None]
         seen = (slot >= self.start[..., None]) & (slot < self.end[..., None])
+        if self.shared:
+            seen |= slot < self.shared
         if self.causal:
             seen &= slot <= own
         if self.size is not None:
@@ -59,12 +64,13 @@ def windowed(mask: Mask | BeamMask | jax.Array, size: jax.Array | int) -> Mask |
     return Mask(start, start + mask.shape[2], causal=False, size=size, also=mask)
 
 
-def causal_mask(length: int) -> Mask:
-    """A query sees itself and what is before it, in rows of ``length`` tokens.
+def causal_mask(length: int, first: int = 0) -> Mask:
+    """A query sees itself and what is before it, in rows of ``length`` tokens; queries stand from slot ``first`` on.
 
     With right padding no further mask is needed: a real token never has padding before it.
     """
-    return Mask(jnp.zeros((1, length), jnp.int32), jnp.full((1, length), length, jnp.int32))
+    start = jnp.zeros((1, length - first), jnp.int32)
+    return Mask(start, jnp.full_like(start, length))
 
 
 def segment_starts(segment_ids: jax.Array) -> jax.Array:
@@ -74,7 +80,10 @@ def segment_starts(segment_ids: jax.Array) -> jax.Array:
     return jax.lax.cummax(jnp.where(starts, index, 0), axis=1)
 
 
-def segment_mask(segment_ids: jax.Array) -> Mask:
-    """Causal within packed segments, ``[B, T]`` int32 of adjacent equal numbers; padding (0) sees padding."""
+def segment_mask(segment_ids: jax.Array, shared: int = 0) -> Mask:
+    """Causal within packed segments, ``[B, T]`` int32 of adjacent equal numbers; padding (0) sees padding.
+
+    The first ``shared`` tokens of a row are seen from all its segments.
+    """
     start = segment_starts(segment_ids)
-    return Mask(start, jnp.full_like(start, segment_ids.shape[1]))
+    return Mask(start, jnp.full_like(start, segment_ids.shape[1]), shared=shared)

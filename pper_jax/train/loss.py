@@ -15,9 +15,10 @@ from pper_jax.types import Params, TrainBatch
 from pper_kernels.linear_log_probs import Split, linear_log_probs, linear_log_probs_sharded
 
 
-def segment_positions(segment_ids: jax.Array) -> jax.Array:
-    """Positions that restart at each packed segment, ``[B, T]`` int32."""
-    return jnp.arange(segment_ids.shape[1], dtype=jnp.int32) - segment_starts(segment_ids)
+def segment_positions(segment_ids: jax.Array, shared: int = 0) -> jax.Array:
+    """Positions that restart at each packed segment, ``[B, T]`` int32; after ``shared`` tokens in front of each row."""
+    slot = jnp.arange(segment_ids.shape[1], dtype=jnp.int32)
+    return slot - segment_starts(segment_ids) + jnp.where(slot < shared, 0, shared)
 
 
 def completion_logprobs(module: Any, params: Params, batch: TrainBatch) -> jax.Array:
@@ -26,8 +27,8 @@ def completion_logprobs(module: Any, params: Params, batch: TrainBatch) -> jax.A
     A ``CausalLM`` on one device makes logits where there are targets alone, and few of them at a time. On a mesh it
     makes those of all positions, and with ``lean_loss`` few of them at a time.
     """
-    segments, compute = batch.segment_ids, getattr(module, "compute", None)
-    arguments = batch.tokens, segment_positions(segments), segment_mask(segments)
+    segments, shared, compute = batch.segment_ids, batch.shared, getattr(module, "compute", None)
+    arguments = batch.tokens, segment_positions(segments, shared), segment_mask(segments, shared)
     following, scored = jnp.roll(batch.tokens, -1, axis=1), jnp.roll(targets(batch), -1, axis=1)
     if compute is None or compute.own_head or (compute.placement is not None and not compute.lean_loss):
         logits, _ = module.apply({"params": params}, *arguments)

@@ -56,19 +56,23 @@ def first_fit(lengths: jax.Array, capacity: int, most: int) -> tuple[jax.Array, 
     return row, start, number
 
 
-def pack(batch: TrainBatch, rows: int) -> Packed:
+def pack(batch: TrainBatch, rows: int, shared: int = 0) -> Packed:
     """A batch of one program a row, ``[B, T]``, in as few rows of ``T`` tokens as first fit takes.
 
     Args:
         batch: as :func:`pper_jax.train.program_batch` makes it.
         rows: of a micro-batch; divides ``B``.
+        shared: tokens that all programs begin with, and none has a target among: they stand once in each row, in front
+            of its programs, whose losses and gradients stay what they are (``TrainBatch.shared``).
     """
     count, width = batch.tokens.shape
     lengths = jnp.sum(batch.segment_ids > 0, axis=1, dtype=jnp.int32)
+    own = jnp.maximum(lengths - shared, 0)
     most = min(MOST, count)
-    row, start, number = first_fit(lengths, width, most)
+    row, start, number = first_fit(own, width - shared, most)
     at = jnp.arange(width)
-    cell = jnp.where(at < lengths[:, None], (row * width + start)[:, None] + at, count * width)
+    inside = (at >= shared) & (at < lengths[:, None])
+    cell = jnp.where(inside, (row * width + start)[:, None] + at, count * width)
     place = row * most + number
 
     def by_token(x: jax.Array) -> jax.Array:
@@ -84,4 +88,11 @@ def pack(batch: TrainBatch, rows: int) -> Packed:
 
     segments = jnp.broadcast_to(number[:, None] + 1, batch.tokens.shape)
     packed = replace(jax.tree.map(either, replace(batch, segment_ids=segments)), loss_mask=by_token(batch.loss_mask))
+    if shared:
+        packed = replace(
+            packed,
+            tokens=packed.tokens.at[..., :shared].set(batch.tokens[0, :shared]),
+            segment_ids=packed.segment_ids.at[..., :shared].set(most + 1),
+            shared=shared,
+        )
     return Packed(packed, used=jnp.max(row) // rows + 1, place=place)

@@ -19,12 +19,15 @@ MODULE = GPT2(ModelConfig("gpt2", 32, 16, 2, 2, 2, 8, 32, 32, attention_bias=Tru
 WIDTH = 12
 
 
-def programs(lengths, seed=0):
+def programs(lengths, seed=0, shared=0):
+    """Programs of ``lengths`` tokens in all, of which the first half are a prompt, and ``shared`` before each."""
     rng = np.random.default_rng(seed)
     lengths = np.asarray(lengths, np.int32)
-    tokens = rng.integers(1, 32, (len(lengths), WIDTH)).astype(np.int32)
+    tokens = rng.integers(1, 32, (len(lengths), shared + WIDTH)).astype(np.int32)
+    tokens[:, :shared] = tokens[0, :shared]
+    weight = jnp.asarray(rng.random(len(lengths)))
     batch = program_batch(
-        jnp.asarray(tokens), jnp.asarray(lengths // 2), jnp.asarray(lengths), jnp.asarray(rng.random(len(lengths)))
+        jnp.asarray(tokens), jnp.asarray(shared + lengths // 2), jnp.asarray(shared + lengths), weight
     )
     return replace(
         batch,
@@ -79,12 +82,27 @@ def one_step(batch, mesh, accumulate=1):
     return jax.jit(lambda s, b: train_step(MODULE, optimizer, accumulate, s, b, mesh=mesh))(state, batch)
 
 
-@pytest.mark.parametrize(("devices", "rows"), [(1, 1), (1, 8), (4, 4)])
-def test_a_packed_step_is_the_step_of_the_same_programs_alone(devices, rows):
-    batch = programs([3, 7, 12, 2, 5, 5, 4, 9])
+def test_what_programs_share_stands_once_in_a_row():
+    batch = programs([3, 7, 12, 2, 5, 5], shared=4)
+    packed = pack(batch, 2, shared=4)
+    flat = jax.tree.map(lambda x: np.asarray(x).reshape(6, *x.shape[2:]), packed.batch)
+    assert int(packed.used) == 2  # 34 tokens of their own in 3 rows of 12; rows of 16 hold one program each alone
+    np.testing.assert_array_equal(flat.tokens[:, :4], np.broadcast_to(batch.tokens[0, :4], (6, 4)))
+    for program, place in enumerate(np.asarray(packed.place)):
+        row, number = divmod(int(place), 6)
+        here = flat.segment_ids[row] == number + 1
+        length = int((np.asarray(batch.segment_ids[program]) > 0).sum())
+        np.testing.assert_array_equal(flat.tokens[row][here], np.asarray(batch.tokens)[program, 4:length])
+    assert not flat.loss_mask[:, :4].any()
+    assert flat.loss_mask.sum() == np.asarray(batch.loss_mask).sum()
+
+
+@pytest.mark.parametrize(("devices", "rows", "shared"), [(1, 1, 0), (1, 8, 0), (4, 4, 0), (1, 2, 5), (4, 4, 5)])
+def test_a_packed_step_is_the_step_of_the_same_programs_alone(devices, rows, shared):
+    batch = programs([3, 7, 12, 2, 5, 5, 4, 9], shared=shared)
     mesh = make_mesh(data=-1, fsdp=2 if devices == 4 else 1, devices=jax.devices()[:devices])
     state, metrics = one_step(batch, make_mesh(devices=jax.devices()[:1]))
-    packed_state, packed = one_step(pack(batch, rows), mesh)
+    packed_state, packed = one_step(pack(batch, rows, shared), mesh)
     assert float(packed.tokens) == float(metrics.tokens)
     np.testing.assert_allclose(packed.loss, metrics.loss, rtol=1e-5)
     np.testing.assert_allclose(packed.grad_norm, metrics.grad_norm, rtol=1e-5)
