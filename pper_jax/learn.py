@@ -111,8 +111,9 @@ def make_learn_step(
         model = module if base is None else _adapted(module, base, lora or LoraConfig(), mesh, gather)
         options: dict[str, Any] = {"objective": objective, "mesh": mesh, "gather": gather}
         state, metrics = train_step(model, optimizer, accumulate, state, batch, **options)
-        measured = jnp.where(jnp.isfinite(metrics.row_logprob), draw.indices, -1)
-        buffer = replay.update(buffer, measured, metrics.row_logprob, measured_at)
+        if config.refresh:
+            measured = jnp.where(jnp.isfinite(metrics.row_logprob), draw.indices, -1)
+            buffer = replay.update(buffer, measured, metrics.row_logprob, measured_at)
         return state, replay.refresh(buffer, config, draw.indices), metrics, draw, drawn.program_id
 
     given = (state_shardings, replicated, *([replicated] if limited else []))

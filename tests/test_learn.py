@@ -131,6 +131,21 @@ def test_a_learn_step_trains_on_what_it_drew_and_writes_the_log_probs_back(learn
     assert buffer.scored_at.tolist()[:2] == [0, 0]  # the parameters that measured them had made no step
 
 
+def test_priorities_may_stay_as_the_programs_were_stored(learned):
+    params, _ = learned
+    config = replace(CONFIG, refresh=False)
+    rows = items((sample("a", [11, 12, EOS]), 1.0), (sample("b", [13, 14, EOS]), 0.5))
+    buffer = replay.add(replay.init(config, max_length=12), rows, config)
+    before = jax.tree.map(np.asarray, (buffer.items.logprob, buffer.log_worth, buffer.tree.nodes))
+    mesh, optimizer = make_mesh(devices=jax.devices()[:1]), make_optimizer(OptimizerConfig(), 10)
+    state = init_train_state(jax.tree.map(jnp.array, params), optimizer, jax.random.key(3), mesh)
+    step = make_learn_step(MODULE, optimizer, state, mesh, config, batch_size=16)
+    _, buffer, metrics, _, _ = step(state, buffer)
+    assert np.isfinite(float(metrics.loss))
+    after = (buffer.items.logprob, buffer.log_worth, buffer.tree.nodes)
+    jax.tree.map(np.testing.assert_array_equal, after, before)
+
+
 def test_a_log_prob_that_is_not_finite_is_not_written_back(learned):
     params, run = learned
     broken = jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), params)

@@ -94,6 +94,8 @@ class ReplayConfig:
         min_pass_rate: programs that pass a smaller share of their tests are not stored.
         tests: what counts as a program's pass rate: ``equal`` is the share of its tests that it passes; with ``rare`` a
             test counts the more, the fewer of its task's programs of that round pass it.
+        refresh: whether a drawn program's log-prob, which each step measures, takes the stored one's place and its
+            priority follows; False keeps those that the programs were stored with.
         fresh: share of each batch drawn evenly from the newest round's programs, 0 to 1; the rest by priority.
         priority: what a program is worth: ``p2value``, ``advantage``, ``improvement``, ``learnability``, ``shuffled``
             (the control: the P2Value of another stored program, chosen by chance), or ``module:NAME`` for a
@@ -122,6 +124,7 @@ class ReplayConfig:
     priority: str = "p2value"
     min_pass_rate: float = 0.0
     fresh: float = 0.0
+    refresh: bool = True
     tests: Tests = "equal"
     max_length: InitVar[int | None] = None
 
@@ -135,7 +138,7 @@ class ReplayConfig:
             if getattr(self, name) not in get_args(kind):
                 value = f"{getattr(self, name)!r:.60}"
                 raise UserError(f"replay.{name} is {value}; it must be one of {', '.join(get_args(kind))}")
-        for name in ("replacement", "dedup", "stratified"):
+        for name in ("replacement", "dedup", "stratified", "refresh"):
             if not isinstance(getattr(self, name), bool):
                 raise UserError(f"replay.{name} is {getattr(self, name)!r:.60}; it must be true or false")
         if self.store == "failed" and self.min_pass_rate >= 1:
