@@ -36,7 +36,7 @@ def figures(folder):
 def tiny(tmp_path_factory, tiny_model_folder):
     out = tmp_path_factory.mktemp("smoke")
     tasks = "tasks.eval={heldout_kind: {split: heldout_kind, count: 12, seed: 24}}"
-    small = [tasks, f"model={tiny_model_folder}", "tasks.train.seed=3", "beam.max_new_tokens=24", "evaluation.width=2"]
+    small = [tasks, f"model={tiny_model_folder}", "tasks.train.seed=3", "beam.max_new_tokens=24"]
     settings = [*yaml.safe_load(SMOKE.read_text())["settings"], *small]
     more = f"settings={json.dumps(settings)}"
     done = study(out, more)
