@@ -62,8 +62,8 @@ def pack(batch: TrainBatch, rows: int, shared: int = 0) -> Packed:
     Args:
         batch: as :func:`pper_jax.train.program_batch` makes it.
         rows: of a micro-batch; divides ``B``.
-        shared: tokens that all programs begin with, and none has a target among: they stand once in each row, in front
-            of its programs, whose losses and gradients stay what they are (``TrainBatch.shared``).
+        shared: tokens that all programs but empty ones begin with, and none has a target among: they stand once in each
+            row, in front of its programs, whose losses and gradients stay what they are (``TrainBatch.shared``).
     """
     count, width = batch.tokens.shape
     lengths = jnp.sum(batch.segment_ids > 0, axis=1, dtype=jnp.int32)
@@ -91,7 +91,7 @@ def pack(batch: TrainBatch, rows: int, shared: int = 0) -> Packed:
     if shared:
         packed = replace(
             packed,
-            tokens=packed.tokens.at[..., :shared].set(batch.tokens[0, :shared]),
+            tokens=packed.tokens.at[..., :shared].set(batch.tokens[jnp.argmax(lengths), :shared]),
             segment_ids=packed.segment_ids.at[..., :shared].set(most + 1),
             shared=shared,
         )
