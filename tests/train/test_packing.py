@@ -85,7 +85,7 @@ def one_step(batch, mesh, accumulate=1):
 def test_what_programs_share_stands_once_in_a_row():
     batch = programs([3, 7, 12, 2, 5, 5], shared=4)
     packed = pack(batch, 2, shared=4)
-    nothing = jax.tree.map(lambda x: x.at[0].set(0), batch)  # a draw without a program
+    nothing = jax.tree.map(lambda x: x.at[0].set(jnp.zeros_like(x[0])), batch)  # a draw without a program
     np.testing.assert_array_equal(pack(nothing, 2, shared=4).batch.tokens[0, 0, :4], batch.tokens[1, :4])
     flat = jax.tree.map(lambda x: np.asarray(x).reshape(6, *x.shape[2:]), packed.batch)
     assert int(packed.used) == 2  # 34 tokens of their own in 3 rows of 12; rows of 16 hold one program each alone
