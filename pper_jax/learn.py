@@ -36,7 +36,8 @@ from pper_jax.types import Params, TrainBatch, TrainState
 
 TARGET_LOGPROBS = ("sampler_logprobs", "reference_logprobs")
 
-LearnStep = Callable[..., tuple[TrainState, replay.ReplayState, Metrics, replay.Draw, jax.Array]]
+Learnt = tuple[TrainState, replay.ReplayState, Metrics, replay.Draw, jax.Array]
+LearnStep = Callable[..., Learnt]
 
 
 def make_learn_step(
@@ -85,12 +86,9 @@ def make_learn_step(
     check_batch(batch_size, accumulate, mesh)
     state_shardings = tree_shardings(state, mesh, rules_of(module))
     adapted = base is not None
-    shared = 0 if any(module.config.windows or ()) else shared
     size = sum(np.size(leaf) for leaf in jax.tree.leaves(state.params if base is None else base))
 
-    def step(
-        state: TrainState, buffer: replay.ReplayState, *more: Any
-    ) -> tuple[TrainState, replay.ReplayState, Metrics, replay.Draw, jax.Array]:
+    def step(state: TrainState, buffer: replay.ReplayState, *more: Any) -> Learnt:
         left, base = (more[0] if limited else None), (more[-1] if adapted else None)
         key = jax.random.fold_in(state.key, state.step)
         if pairs:
@@ -103,8 +101,7 @@ def make_learn_step(
         programs = _as_batch(drawn, weight)
         batch: TrainBatch | Packed
         if packing and not pairs:
-            rows = rows_at_once(batch_size // accumulate, programs.tokens.shape[1], size, mesh)
-            batch = pack(programs, rows, shared)
+            batch = _packed(module, programs, batch_size // accumulate, shared, size, mesh)
         else:
             batch = jax.lax.with_sharding_constraint(programs, batch_sharding(mesh))
         measured_at = state.step  # of the parameters that the log-probs are measured with: those before the step
@@ -137,6 +134,12 @@ def within_budget(tokens: jax.Array, left: jax.Array, together: int = 1) -> jax.
     steps = jnp.ceil(left / jnp.maximum(jnp.sum(sums), 1))
     within = jnp.cumsum(sums) - sums < left / jnp.maximum(steps, 1)
     return jnp.repeat(within, together)
+
+
+def _packed(module: Any, programs: TrainBatch, most: int, shared: int, parameters: int, mesh: Mesh) -> Packed:
+    """The programs side by side in rows, ``most`` at a time; windows count slots: nothing is shared then."""
+    rows = rows_at_once(most, programs.tokens.shape[1], parameters, mesh)
+    return pack(programs, rows, 0 if any(module.config.windows or ()) else shared)
 
 
 def _adapted(module: Any, base: Params, lora: LoraConfig, mesh: Mesh, gather: Gather) -> Adapted:

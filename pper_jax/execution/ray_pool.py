@@ -97,6 +97,33 @@ class RayLink:
         ray.kill(self.actor)
 
 
+def join_cluster() -> bool:
+    """Join the Ray cluster that ``RAY_ADDRESS`` names or that runs on this machine, or start one here.
+
+    Returns:
+        Whether it was joined now; False where this process was in one already.
+
+    Raises:
+        UserError: the package is not there.
+        RunFailure: Ray did not start, or its cluster does not answer.
+    """
+    if ray is None:
+        raise UserError("--ray needs the package `ray`: pip install 'pper-jax[ray]'.")
+    if ray.is_initialized():
+        return False
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    except Exception as error:  # it raises whatever it met, plain exceptions among it
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        where = os.environ.get("RAY_ADDRESS")
+        what = f"the Ray cluster at {where} was not joined" if where else "Ray did not start on this machine"
+        raise RunFailure(
+            f"{what} ({reason}); `ray status` says more, and without --ray no cluster is needed."
+        ) from error
+    return True
+
+
 class RayTestPool(TestPool):
     """A ``TestPool`` whose workers are spread over a Ray cluster.
 
@@ -108,12 +135,7 @@ class RayTestPool(TestPool):
     __test__ = False
 
     def __enter__(self) -> TestPool:
-        if ray is None:
-            raise UserError("testing over Ray needs the package `ray`: pip install 'pper-jax[ray]'.")
-        self._own_cluster = not ray.is_initialized()
-        if self._own_cluster:
-            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-            ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        self._own_cluster = join_cluster()
         try:
             super().__enter__()
             first = [worker.answers[0] for worker in self._workers if not worker.ready]

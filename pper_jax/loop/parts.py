@@ -158,9 +158,7 @@ def build(
         model=model,
         optimizer=optimizer,
         mesh=mesh,
-        learn=_learn_step(
-            config, module, optimizer, train, mesh, base, {"shared": len(shared_prefix(prompts)), **learn_options}
-        ),
+        learn=_learn_step(config, module, optimizer, train, mesh, base, prompts, learn_options),
         base=base,
         reference=reference,
         score=jax.jit(
@@ -196,6 +194,7 @@ def _learn_step(
     train: TrainState,
     mesh: Mesh,
     base: Params | None,
+    prompts: Sequence[Sequence[int]],
     given: Mapping[str, Any],
 ) -> LearnStep:
     options: dict[str, Any] = {
@@ -206,6 +205,7 @@ def _learn_step(
         "base": base,
         "lora": config.lora,
         "packing": config.train.packing,
+        "shared": len(shared_prefix(prompts)),
         "gather": config.train.gather,
         "limited": config.train.target_tokens is not None,
     }

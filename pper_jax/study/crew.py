@@ -145,11 +145,11 @@ class OnRay:
 
     def work(self, tasks: Sequence[dict[str, Any]]) -> Iterator[tuple[int, Answer]]:
         """Make all runs; gives (index, answer) as they end."""
+        from pper_jax.execution.ray_pool import join_cluster
         from pper_jax.study.worker import make_run
 
         ray = self._ray
-        if not ray.is_initialized():
-            ray.init(log_to_driver=False)
+        join_cluster()
         remote = ray.remote(num_cpus=self._cores, max_calls=RUNS_A_PROCESS)(make_run)
         waiting = {remote.remote(task): index for index, task in enumerate(tasks)}
         try:

@@ -8,13 +8,14 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pper_jax.errors import UserError
-from pper_jax.execution import merge_shards, shard
+from pper_jax.errors import RunFailure, UserError
+from pper_jax.execution import merge_shards, ray_pool, shard
 
 # A Ray cluster leaves threads and warnings behind, so it is tried in a process of its own.
 SCRIPT = """
@@ -105,6 +106,23 @@ def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.delitem(sys.modules, "pper_jax.execution.ray_pool")
     with pytest.raises(UserError, match="pper-jax\\[ray\\]"):
         module.RayTestPool(1).__enter__()
+
+
+@pytest.mark.parametrize(("address", "said"), [(None, "Ray did not start on"), ("ray1:6379", "at ray1:6379 was not")])
+def test_a_cluster_that_does_not_answer_is_one_sentence(
+    address: str | None, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def init(**options: object) -> None:
+        raise Exception("The node timed out.\nA second line.")
+
+    monkeypatch.setattr(ray_pool, "ray", SimpleNamespace(is_initialized=lambda: False, init=init))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    if address is not None:
+        monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(RunFailure, match=said) as failure:
+        ray_pool.join_cluster()
+    assert "(The node timed out.)" in str(failure.value)
+    assert "\n" not in str(failure.value)
 
 
 @settings(deadline=None)
