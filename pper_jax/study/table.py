@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pper_jax.report import words
@@ -111,6 +111,30 @@ def budget_table(figures: Figures) -> Table:
     return Table("Budget, means over runs", ("arm", "runs", *AMOUNTS.values(), *SHARES.values()), rows, words=1)
 
 
+def course_tables(figures: Figures) -> list[Table]:
+    """What lies between before and after: pass rate by round where one between was judged, entropy where measured."""
+    found = []
+    for split, of_set in figures["sets"].items():
+        rates = {name: _by_round(arm["curve"], "pass_rate") for name, arm in of_set["arms"].items()}
+        if any(len(points) > 2 for points in rates.values()):
+            found.append(_course(f"{split}: pass rate by round, %", rates, _hundred))
+    nats = {name: _by_round(arm["entropy"], "nats") for name, arm in figures["arms"].items()}
+    if any(nats.values()):
+        found.append(_course("Entropy by round, nats a program", nats, _digits))
+    return found
+
+
+def _by_round(points: Sequence[Mapping[str, Any]], figure: str) -> dict[int, object]:
+    return {int(point["round"]): point[figure] for point in points}
+
+
+def _course(title: str, arms: Mapping[str, Mapping[int, object]], show: Callable[[object], str]) -> Table:
+    """A row an arm, a column a round; empty rounds of an arm are marked as such."""
+    rounds = sorted({index for points in arms.values() for index in points})
+    rows = tuple((name, *(show(points.get(index)) for index in rounds)) for name, points in arms.items() if points)
+    return Table(title, ("arm", *(f"round {index}" for index in rounds)), rows, words=1)
+
+
 def cares(figures: Figures) -> list[str]:
     """What a reader must know: runs that failed, arms that are not compared, rounds without learning, single seeds."""
     found = [f"{name} failed: {reason}" for name, reason in figures["failed"].items()]
@@ -152,7 +176,8 @@ def markdown(figures: Figures) -> str:
     if found := cares(figures):
         parts += ["To read with care:", _listed(found)]
     parts += [as_markdown(result_table(figures, split)) for split in figures["sets"]]
-    parts += [READING, as_markdown(budget_table(figures)), SPENDING]
+    parts += [READING, *(as_markdown(table) for table in course_tables(figures))]
+    parts += [as_markdown(budget_table(figures)), SPENDING]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

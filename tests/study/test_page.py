@@ -100,6 +100,31 @@ def test_the_table_of_the_budget() -> None:
     assert [row[0] for row in table[1:]] == ["p2value", "uniform", "greedy"]
 
 
+def test_the_table_of_rounds_stands_where_one_between_was_judged() -> None:
+    figures = some_figures()
+    assert rows_of(markdown(figures), "held: pass rate by round, %") == [
+        ["arm", "round 0", "round 1", "round 2"],
+        ["p2value", "30.0", "35.0", "40.0"],
+        ["uniform", "30.0", "32.2", "34.5"],
+        ["greedy", "30.0", "32.0", "34.0"],
+    ]
+    for arm in figures["sets"]["held"]["arms"].values():
+        del arm["curve"][1]
+    assert "by round" not in markdown(figures)
+
+
+def test_the_table_of_entropy_stands_where_it_was_measured() -> None:
+    figures = some_figures()
+    assert "Entropy" not in markdown(figures)
+    figures["arms"]["uniform"]["entropy"] = [{"round": 0, "nats": 12.345}, {"round": 2, "nats": 9.0}]
+    figures["arms"]["greedy"]["entropy"] = [{"round": 0, "nats": 12.345}]
+    assert rows_of(markdown(figures), "Entropy by round, nats a program") == [
+        ["arm", "round 0", "round 2"],
+        ["uniform", "12.3", "9"],
+        ["greedy", "12.3", "–"],
+    ]
+
+
 @pytest.mark.parametrize("part", ["dev", "test"])
 def test_what_was_asked_stands_at_the_top(part: str) -> None:
     text = markdown({**some_figures(), "part": part})

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pper_jax.report.tables import as_markdown, change
-from pper_jax.study.table import budget_table, result_table
+from pper_jax.study.table import budget_table, course_tables, result_table
 
 ROOT = Path(__file__).resolve().parents[2]
 FIGURES = {path.stem: json.loads(path.read_text()) for path in sorted((ROOT / "docs/studies").glob("*.json"))}
@@ -21,7 +21,8 @@ def test_the_page_has_each_study_and_its_tables(name):
         assert as_markdown(result_table(figures, split)) in page
         assert f"studies/{name}_differences_{split}.svg" in page
         assert (ROOT / f"docs/studies/{name}_differences_{split}.svg").exists()
-    assert as_markdown(budget_table(figures)) in page
+    for table in (*course_tables(figures), budget_table(figures)):
+        assert as_markdown(table) in page
 
 
 def test_readme_has_the_quickstart_on_seeds_that_no_choice_was_made_on():
