@@ -16,8 +16,8 @@ class Mask:
     """Query ``t`` of row ``b`` sees the keys of ``start[b, t] <= k < end[b, t]``, none after its own slot when causal.
 
     Attributes:
-        start: ``[B, S]`` int32, or anything that broadcasts to it.
-        end: ``[B, S]`` int32, likewise.
+        start: ``[B or 1, S]`` int32.
+        end: ``[B or 1, S]`` int32.
         causal: static.
         size: how many keys a query sees at most, itself included, where a layer has a window (may be traced).
         also: ``[B, S, C]`` bool, what ranges cannot say.
@@ -47,6 +47,12 @@ class Mask:
         if self.size is not None:
             seen &= slot > own - self.size
         return seen if self.also is None else seen & self.also
+
+    def block(self, first: int, end: int) -> jax.Array:
+        """``[B, end - first, end]`` bool (B may be 1): queries in slots ``first .. end - 1``, keys before ``end``."""
+        also = None if self.also is None else self.also[:, first:end, :end]
+        rows = replace(self, start=self.start[:, first:end], end=self.end[:, first:end], also=also)
+        return rows.dense(end - first, end, first)
 
 
 def windowed(mask: Mask | BeamMask | jax.Array, size: jax.Array | int) -> Mask | BeamMask:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from model_helpers import random_params
 
 from pper_jax.models import ModelConfig, build_model
+from pper_jax.models.attention import attend, attend_in_blocks
 from pper_jax.models.masks import Mask, causal_mask, segment_mask
 from pper_jax.types import LayerCache
 
@@ -75,3 +76,33 @@ def test_a_call_that_continues_a_cache_is_causal_from_where_it_writes(model):
     ranges = Mask(jnp.zeros((1, rest), jnp.int32), jnp.full((1, rest), LENGTH, jnp.int32))
     found, _ = module.apply({"params": params}, tokens[:, 4:], at[:, 4:], ranges, cache=cache, write_at=4)
     np.testing.assert_allclose(found, full[:, 4:], atol=2e-5)
+
+
+@pytest.mark.parametrize("block", [1, 4, 5, 12, 20])
+@pytest.mark.parametrize("kind", ["causal", "segments", "shared", "window"])
+def test_blocks_of_queries_attend_and_learn_as_all_at_once(kind, block):
+    segments = jnp.array([[0, 0, 1, 1, 1, 1, 2, 2, 2, 3, 0, 0], [0, 0, 1, 2, 2, 2, 2, 2, 2, 2, 2, 2]])
+    mask = {
+        "causal": causal_mask(12),
+        "segments": segment_mask(segments),
+        "shared": segment_mask(segments, 2),
+        "window": causal_mask(12).window(3),
+    }[kind]
+    query, key, value, weight = jax.random.normal(jax.random.key(2), (4, 2, 12, 4, 8))
+    key, value = key[:, :, :2], value[:, :, :2]
+
+    def both(how):
+        return jax.value_and_grad(lambda *x: jnp.sum(how(*x) * weight), argnums=(0, 1, 2))(query, key, value)
+
+    whole, whole_grads = both(lambda *x: attend(*x, mask.dense(12, 12)))
+    found, grads = both(lambda *x: attend_in_blocks(*x, mask, block=block))
+    np.testing.assert_allclose(found, whole, rtol=1e-5)
+    for one, other in zip(grads, whole_grads, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_a_query_that_sees_nothing_takes_the_mean_of_all_values():
+    query, key, value = jax.random.normal(jax.random.key(2), (3, 1, 3, 2, 4))
+    found = attend(query, key, value, jnp.array([[[False] * 3, [True] * 3, [False, True, False]]]))
+    np.testing.assert_allclose(found[:, 0], value.mean(1), rtol=1e-6)
+    np.testing.assert_allclose(found[:, 2], value[:, 1], rtol=1e-6)
