@@ -90,11 +90,13 @@ def test_empty_programs_and_faults_of_the_harness_are_never_stored():
         (sample("a", [TURN]), 0.0),
         (sample("a", [3, EOS]), None),
         (sample("b", [3, EOS]), 0.0),
+        (replace(sample("a", [11, 12], "stop"), raw=""), 0.0),  # the tokens of a stop, as its profile's programs end in
+        (replace(sample("a", [3, 11, 12], "stop"), raw="x"), 0.0),
         (sample("b", [3] * 10), 0.0),  # longer than the row: what was left of it would be another program
     )
-    assert got.valid.tolist() == [False, False, False, False, True, False]
+    assert got.valid.tolist() == [False, False, False, False, True, False, True, False]
     buffer = replay.add(replay.init(CONFIG, max_length=12), got, CONFIG)
-    assert int(buffer.filled.sum()) == 1
+    assert int(buffer.filled.sum()) == 2
 
 
 @pytest.mark.parametrize("lacking", ["tokens", "logprob"])

@@ -28,8 +28,9 @@ def replay_items(
     """Rows for the buffer: prompt and program as tokens, with log-prob and pass rate; ``[len(samples), ...]``.
 
     A program is exactly its sample's tokens, whose log-prob is the sample's: one that ended in an end keeps it, one
-    that was cut at a stop or ran into the length limit has none. Programs without a token besides an end, beyond
-    ``max_length`` and with faults of ours are marked invalid. ``tests``: see :class:`pper_jax.replay.ReplayConfig`.
+    that was cut at a stop (but for the end that its profile's prompt shows) or ran into the length limit has none.
+    Programs that say nothing before their end, beyond ``max_length`` and with faults of ours are marked invalid.
+    ``tests``: see :class:`pper_jax.replay.ReplayConfig`.
 
     Raises:
         UserError: a sample has no tokens or log-prob (its task is named).
@@ -51,7 +52,7 @@ def replay_items(
         lengths[row] = min(len(whole), max_length)
         tokens[row, : lengths[row]] = whole[:max_length]
         prompt_lengths[row] = len(prompt)
-        says_something = any(token not in eos for token in sample.tokens)
+        says_something = sample.raw != "" and any(token not in eos for token in sample.tokens)
         valid[row] = says_something and len(whole) <= max_length and verdict["status"] != "infrastructure"
     return replay.Items(
         tokens=jnp.asarray(tokens),

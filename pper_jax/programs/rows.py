@@ -25,7 +25,9 @@ def sample_rows(
     before = encode_prompts(model, [task])[0] if prompt is None else prompt
     rows = []
     for rank, program in enumerate(programs):
-        kept = cut_program(model.tokenizer, before, program.tokens, program.token_logprobs, stops, model.eos_ids)
+        kept = cut_program(
+            model.tokenizer, before, program.tokens, program.token_logprobs, stops, model.eos_ids, profile.end
+        )
         said: dict[str, Any] = {"completion": kept.text}
         if profile.program is not None:
             said = {"solution": profile.program(task, kept.text), "raw": kept.text}

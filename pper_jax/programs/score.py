@@ -106,14 +106,16 @@ def _program_tokens(model: LanguageModel, task: Task, prompt: Sequence[int], sam
         )
     closed = bool(own) and own[-1] in model.eos_ids
     body = own[:-1] if closed else own
-    ended = closed or sample.stop_reason == "eos"
+    ended = closed or sample.stop_reason == "eos" or (profile.end is not None and sample.stop_reason == "stop")
     if (sample.stop_reason is None and sample.tokens is None) or not _is_meant_for(profile, sample):
         ended = sample.finished is not False and sample.stop_reason != "length"
-    if sample.tokens is None or not _is_own(model, prompt, body, text, sample.stop_reason):
-        asked, what = profile.ask(task, model.tokenizer), f"task {task.task_id}"
-        body = completion_tokens(model.tokenizer, asked, text, model.eos_ids, what, written_out=profile.written_out)
-        closed = False
-    return [*body, *(own[-1:] if closed else _end(model) if ended else ())]
+    mark = profile.end if ended else None
+    if sample.tokens is not None and _is_own(model, prompt, body, text, sample.stop_reason, None if closed else mark):
+        return own if closed or mark or not ended else [*own, *_end(model)]
+    asked, what = profile.ask(task, model.tokenizer), f"task {task.task_id}"
+    whole = text + (mark or "")
+    body = completion_tokens(model.tokenizer, asked, whole, model.eos_ids, what, written_out=profile.written_out)
+    return [*body, *(_end(model) if ended and mark is None else ())]
 
 
 def _is_meant_for(profile: Profile, sample: Sample) -> bool:
@@ -144,15 +146,24 @@ def _said(model: LanguageModel, task: Task, sample: Sample) -> dict[str, Any]:
     return {"completion": None, "solution": profile.program(task, raw), "raw": raw, "profile": profile.name}
 
 
-def _is_own(model: LanguageModel, prompt: Sequence[int], body: Sequence[int], text: str, reason: str | None) -> bool:
-    """Whether ``body`` are tokens of this model that say ``text``.
+def _is_own(
+    model: LanguageModel,
+    prompt: Sequence[int],
+    body: Sequence[int],
+    text: str,
+    reason: str | None,
+    mark: str | None,
+) -> bool:
+    """Whether ``body`` are tokens of this model that say ``text``, and the ``mark`` behind it where it ended in one.
 
-    Of a program that was cut at a stop they may say less: a token across the cut is none of them.
+    Of a program that was cut at another stop they may say less: a token across the cut is none of them.
     """
     size = model.module.config.vocab_size
     if not all(type(token) is int and 0 <= token < size for token in body):
         return False
     said = completion_text(model.tokenizer, prompt, body)
+    if mark is not None:
+        return said.startswith(text + mark)
     return text == said or (reason == "stop" and text.startswith(said))
 
 

@@ -26,7 +26,8 @@ class Completion:
 
     Attributes:
         text: what stands behind the prompt.
-        tokens: the tokens that lie wholly in ``text``, and the end that the program ended in.
+        tokens: the tokens that lie wholly in ``text``, and the end that the program ended in: an EOS, or a stop that
+            was to be kept.
         token_logprobs: natural logs, one a token of ``tokens``.
         stop_reason: ``"eos"`` when it ended in an end, ``"stop"`` when it was cut at a stop text, else ``"length"``.
     """
@@ -106,8 +107,12 @@ def cut_program(
     token_logprobs: Sequence[float],
     stops: Sequence[str],
     ends: Sequence[int],
+    kept_stop: str | None = None,
 ) -> Completion:
-    """``trim_program`` with the kept tokens and log-probs themselves; what stands behind the first end is dropped."""
+    """``trim_program`` with the kept tokens and log-probs themselves; what stands behind the first end is dropped.
+
+    A program that was cut at ``kept_stop`` keeps the tokens up to the one that completes it; its text ends before.
+    """
     _check_stops(stops)
     size = next((i for i, token in enumerate(tokens) if token in ends), len(tokens))
     body, closed = list(tokens[:size]), size < len(tokens)
@@ -119,7 +124,10 @@ def cut_program(
         at, stop = found
         near = prompt[-_NEAR:] if completion_text(tokenizer, prompt[-_NEAR:], body) == text else prompt
         shown = partial(_text_of_first, tokenizer, near, body)
-        count, text, reason = _tokens_before(shown, size, text[:at], stop), text[:at], "stop"
+        count = _tokens_showing(shown, size, text[:at] + stop)
+        if stop != kept_stop:
+            count = _tokens_before(shown, count, text[:at])
+        text, reason = text[:at], "stop"
     return Completion(text, tuple(tokens[:count]), tuple(token_logprobs[:count]), reason)
 
 
@@ -132,14 +140,12 @@ def _text_of_first(tokenizer: Any, prompt: Sequence[int], tokens: Sequence[int],
     return completion_text(tokenizer, prompt, tokens[:count])
 
 
-def _tokens_before(shown: Callable[[int], str], size: int, kept: str, stop: str) -> int:
-    """The largest ``n`` whose text ``shown(n)`` is a prefix of ``kept``, where ``stop`` follows among ``size`` tokens.
+def _tokens_showing(shown: Callable[[int], str], size: int, whole: str) -> int:
+    """How few of ``size`` tokens have a text ``shown(n)`` that begins with ``whole``, as that of all of them does.
 
-    A longer run of tokens need not have a longer text (the bytes of a character are replaced one by one until it is
-    whole), so no bisection finds ``n``. But a number of tokens that show the stop bounds it: those are looked for from
-    the end, where a stop mostly is, and ``n`` is searched downwards from there.
+    It is looked for from the end, where a stop mostly is.
     """
-    whole, high, step = kept + stop, size, 1
+    high, step = size, 1
     low = max(0, high - step)
     while low and shown(low).startswith(whole):
         high, step = low, 2 * step
@@ -147,4 +153,13 @@ def _tokens_before(shown: Callable[[int], str], size: int, kept: str, stop: str)
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if shown(middle).startswith(whole) else (middle, high)
-    return next((n for n in range(high, 0, -1) if kept.startswith(shown(n))), 0)
+    return high
+
+
+def _tokens_before(shown: Callable[[int], str], most: int, kept: str) -> int:
+    """The largest ``n`` whose text ``shown(n)`` is a prefix of ``kept``, where ``most`` tokens show more.
+
+    A longer run of tokens need not have a longer text (the bytes of a character are replaced one by one until it is
+    whole), so no bisection finds ``n``: it is searched downwards from there.
+    """
+    return next((n for n in range(most, 0, -1) if kept.startswith(shown(n))), 0)

@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from pper_jax.decode import BeamConfig
+from pper_jax.decode import BeamConfig, HostProgram
 from pper_jax.errors import UserError
 from pper_jax.files import read_jsonl
 from pper_jax.programs import encode_prompts, sample_tasks
+from pper_jax.programs.rows import sample_rows
 from pper_jax.programs.score import scorable, score_samples
 from pper_jax.programs.write import sampling_asked
 from pper_jax.tasks import Sample, Task, read_samples
@@ -55,6 +56,39 @@ def test_a_row_keeps_what_was_written_and_the_program_that_it_says(tmp_path):
     (scored,) = score_samples(shouting, [TASK], [row])
     assert (scored.tokens, scored.raw, scored.solution) == (row.tokens, row.raw, row.solution)
     assert scored.logprob == pytest.approx(row.logprob, abs=1e-4)
+
+
+ENDING = replace(SHOUT, stops=lambda task: ("%.",), end="%.")
+
+
+@pytest.mark.parametrize("text", ["return x", ""])
+def test_a_program_keeps_the_tokens_of_the_end_that_its_prompt_shows(text):
+    ending = replace(model(byte_level()), profile=ENDING)
+    prompt, written = encode_prompts(ending, [TASK])[0], ending.tokenizer.encode(f"{text}%.", add_special_tokens=False)
+    program = HostProgram(tuple(written), -float(len(written)), (-1.0,) * len(written), True, 0.0)
+    (row,) = sample_rows(ending, TASK, [program])
+    assert (row.raw, row.solution, row.stop_reason, row.finished) == (text, text.upper(), "stop", True)
+    assert row.tokens == tuple(written)
+    assert (row.num_tokens, row.logprob) == (len(written), -float(len(written)))
+    for sample in (row, replace(row, tokens=tuple(written[:-2]))):  # as it was written without its end
+        (scored,) = score_samples(ending, [TASK], [sample])
+        assert scored.tokens == row.tokens
+        assert scored.logprob == pytest.approx(logprob(ending, prompt, written), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("sample", "end"),
+    [
+        (Sample("t/1", solution="RETURN X"), "%."),
+        (Sample("t/1", completion="return x", finished=False), ""),
+        (Sample("t/1", raw="return x", profile="shout", solution="RETURN X", stop_reason="length"), ""),
+        (Sample("t/1", raw="return x", profile="shout", solution="RETURN X", stop_reason="stop"), "%."),
+    ],
+)
+def test_a_program_of_elsewhere_takes_the_end_that_the_prompt_shows_and_no_eos(sample, end):
+    ending = replace(model(byte_level()), profile=replace(ENDING, raw=lambda task, program: "return x"))
+    (row,) = score_samples(ending, [TASK], [sample])
+    assert ending.tokenizer.decode(list(row.tokens)) == f"return x{end}"
 
 
 def test_another_profile_is_another_asking():

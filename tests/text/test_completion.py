@@ -8,7 +8,7 @@ from text_stand_ins import EOS, TOKENIZERS, TURN, appending, byte_fallback, byte
 from pper_jax.errors import UserError
 from pper_jax.programs import LanguageModel, encode_prompts
 from pper_jax.tasks import Task
-from pper_jax.text import completion_text, completion_tokens, encode, stop_token_suffixes, trim_program
+from pper_jax.text import completion_text, completion_tokens, cut_program, encode, stop_token_suffixes, trim_program
 
 TESTS = {"kind": "answer", "expected": "1"}
 PROMPT = "def f(x):\n"
@@ -41,6 +41,24 @@ def test_every_byte_of_a_character_before_a_stop_is_counted():
     assert trimmed(tokenizer, "x日本😀y", ("本",)) == ("x日", 4, -4.0, "stop")
     assert trimmed(tokenizer, "日" * 30 + "\n#" + "本" * 30, ("\n",)) == ("日" * 30, 90, -90.0, "stop")
     assert trimmed(byte_level(), "😀#", ("#",)) == ("😀", 3, -3.0, "stop")
+
+
+@pytest.mark.parametrize("text", ["x", "x)", "", "日本"])
+@pytest.mark.parametrize("make", [byte_level, byte_fallback, demo])
+def test_a_stop_that_is_kept_keeps_the_tokens_up_to_the_one_that_completes_it(make, text):
+    tokenizer, stop = make(), "\n[DONE]"
+    tokens = completion_tokens(tokenizer, PROMPT, f"{text}{stop} and more")
+    prompt, logprobs = tokenizer(PROMPT)["input_ids"], [-float(i) for i in range(len(tokens))]
+    found = cut_program(tokenizer, prompt, tokens, logprobs, (stop, "#"), (EOS,), stop)
+    count = len(found.tokens)
+    assert (found.text, found.stop_reason) == (text, "stop")
+    assert (found.tokens, found.token_logprobs) == (tuple(tokens[:count]), tuple(logprobs[:count]))
+    assert completion_text(tokenizer, prompt, found.tokens).startswith(text + stop)
+    assert not completion_text(tokenizer, prompt, found.tokens[:-1]).startswith(text + stop)
+    others = cut_program(tokenizer, prompt, tokens, logprobs, (stop, "#"), (EOS,), "#")
+    assert (others.text, others.stop_reason) == (text, "stop")
+    assert others.tokens == cut_program(tokenizer, prompt, tokens, logprobs, (stop, "#"), (EOS,)).tokens
+    assert text.startswith(completion_text(tokenizer, prompt, others.tokens))
 
 
 def test_a_stop_far_from_the_end_costs_few_decodes(monkeypatch):

@@ -54,5 +54,6 @@ PROFILE = Profile(
     stops,
     program=program,
     raw=program,
+    end=DONE,
     shots=("mbpp/2", "mbpp/3", "mbpp/4"),
 )

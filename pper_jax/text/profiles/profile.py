@@ -40,6 +40,8 @@ class Profile:
         raw: a whole program to the raw text that would have become it; None where there is none.
         shots: task_ids of the examples that the prompt shows.
         examples: these tasks, once they are known.
+        end: a stop that the prompt shows behind every example: a program that ends in it keeps its tokens, as one that
+            ends in an EOS keeps that, so that what is learnt is to end, too.
         written_out: the prompt has its special tokens in it, and the tokenizer adds none.
     """
 
@@ -51,6 +53,7 @@ class Profile:
     raw: Callable[[Task, str], str | None] = completion_of
     shots: tuple[str, ...] = ()
     examples: tuple[Task, ...] = ()
+    end: str | None = None
     written_out: bool = False
 
     def ask(self, task: Task, tokenizer: Any) -> str:
