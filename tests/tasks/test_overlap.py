@@ -119,8 +119,16 @@ def test_a_run_refuses_contamination_or_counts_it_where_it_is_allowed(capsys):
         refuse_leaks(train, held_out)
     refuse_leaks(train, held_out, allowed=True)
     assert "1 tasks of tasks.eval.near, such as b" in capsys.readouterr().out
-    with pytest.raises(UserError, match="by task_id"):
-        refuse_leaks(train, {"same": train}, allowed=True)
+
+
+def test_tasks_that_are_learnt_from_are_judged_where_that_is_allowed_but_not_two_of_one_id(capsys):
+    train = [task("a", TOTAL), task("b", OTHER)]
+    with pytest.raises(UserError, match=r"by task_id.*allow_contamination"):
+        refuse_leaks(train, {"same": train})
+    refuse_leaks(train, {"same": train[:1]}, allowed=True)
+    assert "1 tasks of tasks.eval.same, such as a, are in tasks.train too (1 by task_id" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"by task_id, .*; choose other tasks for one of the two$"):
+        refuse_leaks(train, {"other": [task("a", OTHER)]}, allowed=True)
 
 
 def test_micro_pythons_own_splits_are_not_contaminated():
