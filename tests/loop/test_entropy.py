@@ -70,7 +70,7 @@ def test_tasks_count_alike_and_tokens_count_alike():
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
-    return run(small(tmp_path_factory.mktemp("measured"), evaluation={"entropy": 3})).path
+    return run(small(tmp_path_factory.mktemp("measured"), evaluation__entropy=3)).path
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +111,7 @@ def test_it_is_read_where_it_stands_and_written_again_the_same_where_it_is_gone(
     file = moved / "samples" / "entropy_001_held.jsonl"
     before = file.stat().st_mtime_ns
     (moved / "summary.json").unlink()
-    run(small(tmp_path, evaluation={"entropy": 3}))
+    run(small(tmp_path, evaluation__entropy=3))
     assert file.stat().st_mtime_ns == before
     assert results(moved) == kept
     file.unlink()
@@ -119,7 +119,7 @@ def test_it_is_read_where_it_stands_and_written_again_the_same_where_it_is_gone(
     lines = (moved / "metrics.jsonl").read_text().splitlines(keepends=True)
     (at,) = (i for i, line in enumerate(lines) if '"entropy"' in line and '"round": 1' in line)
     (moved / "metrics.jsonl").write_text("".join(lines[:at]))  # as if cut before
-    run(small(tmp_path, evaluation={"entropy": 3}))
+    run(small(tmp_path, evaluation__entropy=3))
     assert results(moved) == kept
 
 
@@ -137,4 +137,4 @@ def test_a_run_from_before_the_key_goes_on_and_another_number_is_refused(measure
     assert not entropies(old)
     shutil.copytree(measured, tmp_path / "run")
     with pytest.raises(UserError, match=r"evaluation\.entropy"):
-        run(small(tmp_path, evaluation={"entropy": 4}))
+        run(small(tmp_path, evaluation__entropy=4))

@@ -78,7 +78,7 @@ def test_a_call_that_continues_a_cache_is_causal_from_where_it_writes(model):
     np.testing.assert_allclose(found, full[:, 4:], atol=2e-5)
 
 
-@pytest.mark.parametrize("block", [1, 4, 5, 12, 20])
+@pytest.mark.parametrize("block", [4, 5, 20])
 @pytest.mark.parametrize("kind", ["causal", "segments", "shared", "window"])
 def test_blocks_of_queries_attend_and_learn_as_all_at_once(kind, block):
     segments = jnp.array([[0, 0, 1, 1, 1, 1, 2, 2, 2, 3, 0, 0], [0, 0, 1, 2, 2, 2, 2, 2, 2, 2, 2, 2]])
@@ -92,7 +92,8 @@ def test_blocks_of_queries_attend_and_learn_as_all_at_once(kind, block):
     key, value = key[:, :, :2], value[:, :, :2]
 
     def both(how):
-        return jax.value_and_grad(lambda *x: jnp.sum(how(*x) * weight), argnums=(0, 1, 2))(query, key, value)
+        learn = jax.value_and_grad(lambda *x: jnp.sum(how(*x) * weight), argnums=(0, 1, 2))
+        return jax.jit(learn)(query, key, value)
 
     whole, whole_grads = both(lambda *x: attend(*x, mask.dense(12, 12)))
     found, grads = both(lambda *x: attend_in_blocks(*x, mask, block=block))
