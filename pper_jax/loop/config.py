@@ -54,7 +54,8 @@ class TaskSetConfig:
 class TasksConfig:
     """Tasks the loop samples, and held-out sets by name that are only ever evaluated.
 
-    A held-out task that is among the others too is refused, unless ``allow_contamination``; two different ones of one id always are.
+    A held-out task that is among the others too is refused, unless ``allow_contamination``; two different ones of one
+    id always are.
     """
 
     train: TaskSetConfig = field(default_factory=TaskSetConfig)
