@@ -16,7 +16,6 @@ from typing import Any
 
 from pper_jax.bench.runners import make_runner
 from pper_jax.errors import RunFailure
-from pper_jax.malloc import keep_freed_memory
 
 
 @dataclass(frozen=True)
@@ -119,7 +118,6 @@ def _serve(name: str, make: Callable[[str], Any], pipe: Any) -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    keep_freed_memory()  # as `pper` does; the peers gain by it too
     served = _Served(name, make)
     while True:
         try:

@@ -18,7 +18,6 @@ from pper_jax.cli import models, plan, programs, report, run, study, tasks
 from pper_jax.cli.streams import complain, flushed, one_line, open_streams, reader_left
 from pper_jax.errors import RunFailure, UserError
 from pper_jax.folders import cache_folder
-from pper_jax.malloc import keep_freed_memory
 from pper_jax.terminal import Interrupted, interrupted, interruption
 
 INTERRUPTED = "interrupted; what was finished is kept, and the same command goes on from there"
@@ -73,7 +72,6 @@ def _run(args: argparse.Namespace) -> int:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     with contextlib.suppress(UserError):  # what XLA compiled is kept for the next call; read when jax is first imported
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_folder() / "compiled"))
-    keep_freed_memory()
     with interruption():
         code = _answer(args)
         stopped = interrupted()

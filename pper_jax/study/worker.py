@@ -67,10 +67,8 @@ def _listen(lines: queue.Queue[str | None]) -> None:
 
 def main() -> int:
     """Answer lines until there are no more."""
-    from pper_jax.malloc import keep_freed_memory
     from pper_jax.terminal import interruption
 
-    keep_freed_memory()
     if hasattr(os, "sched_setaffinity"):  # macOS has none: there, workers share all cores
         os.sched_setaffinity(0, {int(core) for core in sys.argv[1].split(",")})
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")

@@ -1,0 +1,63 @@
+"""A process begins again with large blocks in huge pages where that changes anything; the user's word comes first."""
+
+import os
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from pper_jax.huge_pages import SETTING, would_gain
+
+ASKED = "always [madvise] never\n"
+SCRIPT = """
+import os, sys
+from pathlib import Path
+from pper_jax import huge_pages
+print("began", flush=True)
+huge_pages.SWITCH = Path(sys.argv[1])
+huge_pages.begin_again_in_huge_pages()
+print(os.environ.get("GLIBC_TUNABLES"), sys.argv[2:])
+"""
+
+
+@pytest.mark.parametrize(
+    ("environment", "library", "switch", "gains"),
+    [
+        ({}, "glibc 2.36", ASKED, True),
+        ({"LANG": "C"}, "glibc 2.35", ASKED, True),
+        ({}, "glibc 3.0", ASKED, True),
+        ({}, "glibc 2.34", ASKED, False),
+        ({}, "glibc 2.4", ASKED, False),
+        ({}, "musl 1.2", ASKED, False),
+        ({}, "", "", False),
+        ({}, "glibc 2.36", "[always] madvise never\n", False),  # every block lies in huge pages already
+        ({}, "glibc 2.36", "always madvise [never]\n", False),
+        ({"GLIBC_TUNABLES": "glibc.malloc.hugetlb=0"}, "glibc 2.36", ASKED, False),
+        ({"MALLOC_ARENA_MAX": "1"}, "glibc 2.36", ASKED, False),
+    ],
+)
+def test_where_it_gains(environment, library, switch, gains):
+    assert would_gain(environment, library, switch) is gains
+
+
+def begun(tmp_path, switch, **variables):
+    (tmp_path / "enabled").write_text(switch)
+    (tmp_path / "script.py").write_text(SCRIPT)
+    known = {name: value for name, value in os.environ.items() if name[:7] not in ("MALLOC_", "GLIBC_T")}
+    command = [sys.executable, str(tmp_path / "script.py"), str(tmp_path / "enabled"), "a word", "--option"]
+    return subprocess.run(command, env=known | variables, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.skipif(
+    not would_gain({}, " ".join(platform.libc_ver()), ASKED),
+    reason="the C library is not a glibc that knows huge pages",
+)
+def test_a_process_begins_again_once_with_its_arguments(tmp_path):
+    assert begun(tmp_path, ASKED) == f"began\nbegan\n{SETTING} ['a word', '--option']\n"
+
+
+def test_it_goes_on_as_it_is_where_nothing_is_gained(tmp_path):
+    assert begun(tmp_path, "always madvise [never]\n") == "began\nNone ['a word', '--option']\n"
+    mine = begun(tmp_path, ASKED, GLIBC_TUNABLES="glibc.malloc.arena_max=2")
+    assert mine == "began\nglibc.malloc.arena_max=2 ['a word', '--option']\n"
