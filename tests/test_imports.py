@@ -15,7 +15,7 @@ RANKS = {
     "arguments": 2,
     "folders": 1,
     "types": 0,
-    "huge_pages": 0,
+    "memory": 0,
     "terminal": 0,
     "evaluation": 1,
     "execution": 1,

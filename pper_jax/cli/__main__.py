@@ -3,7 +3,7 @@
 import sys
 
 from pper_jax.cli import main
-from pper_jax.huge_pages import begin_again_in_huge_pages
+from pper_jax.memory import begin_again_in_huge_pages
 
 WITH_MODELS = {"run", "study", "sample", "score", "eval", "pretrain", "bench", "doctor"}
 

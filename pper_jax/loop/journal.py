@@ -16,6 +16,7 @@ import numpy as np
 from pper_jax import replay
 from pper_jax.files import RunFolder, append_jsonl, dump_jsonl, finite, read_jsonl, write_atomic
 from pper_jax.loop.metrics import MetricsWriter
+from pper_jax.memory import give_back_freed_memory
 
 KEYS = ("event", "round", "step", "split", "phase")  # what names a row of metrics
 
@@ -77,7 +78,8 @@ class Journal:
 
     @contextmanager
     def phase(self, index: int, phase: str) -> Iterator[Clock]:
-        """Time a phase and log it at its end."""
+        """Time a phase and log it at its end; what the one before has freed is given back at its start."""
+        give_back_freed_memory()
         clock = Clock(time.monotonic())
         yield clock
         clock.seconds = time.monotonic() - clock.began

@@ -7,16 +7,16 @@ import sys
 
 import pytest
 
-from pper_jax.huge_pages import SETTING, would_gain
+from pper_jax.memory import SETTING, would_gain
 
 ASKED = "always [madvise] never\n"
 SCRIPT = """
 import os, sys
 from pathlib import Path
-from pper_jax import huge_pages
+from pper_jax import memory
 print("began", flush=True)
-huge_pages.SWITCH = Path(sys.argv[1])
-huge_pages.begin_again_in_huge_pages()
+memory.SWITCH = Path(sys.argv[1])
+memory.begin_again_in_huge_pages()
 print(os.environ.get("GLIBC_TUNABLES"), sys.argv[2:])
 """
 
@@ -61,3 +61,30 @@ def test_it_goes_on_as_it_is_where_nothing_is_gained(tmp_path):
     assert begun(tmp_path, "always madvise [never]\n") == "began\nNone ['a word', '--option']\n"
     mine = begun(tmp_path, ASKED, GLIBC_TUNABLES="glibc.malloc.arena_max=2")
     assert mine == "began\nglibc.malloc.arena_max=2 ['a word', '--option']\n"
+
+
+SCATTERED = """
+import ctypes, resource
+from pper_jax.memory import give_back_freed_memory
+def held():
+    return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
+def block(size):
+    found = libc.malloc(size)
+    ctypes.memset(found, 1, size)
+    return found
+size = 100_000  # below what is taken by mmap
+blocks = [block(size) for _ in range(1000)]
+for index in range(0, 1000, 2):  # every other one stays
+    libc.free(blocks[index])
+before = held()
+give_back_freed_memory()
+print(before - held())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
+def test_freed_memory_between_blocks_in_use_is_given_back():
+    said = subprocess.run([sys.executable, "-c", SCATTERED], capture_output=True, text=True, check=True).stdout
+    assert int(said) > 0.9 * 500 * (100_000 - 2 * 4096)
