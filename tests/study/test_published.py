@@ -58,3 +58,13 @@ def test_readme_has_the_rows_of_untouched_tasks_and_seeds(name):
             if against := judged.get("against"):
                 lead = {"difference": -against["difference"], "low": -against["high"], "high": -against["low"]}
                 assert row[4] == f"{change(lead)}, {against['of'] - against['wins']} of {against['of']} |"
+
+
+def test_readme_has_the_real_model():
+    readme = (ROOT / "README.md").read_text()
+    found = FIGURES["smollm2_mbpp"]["sets"]["test"]
+    for word, arm in (("draws by pass rate", "best"), ("RAFT", "raft"), ("uniform", "uniform")):
+        judged = found["arms"][arm]
+        rates = f"{word} {100 * found['before']:.1f} → {100 * judged['after']:.1f} %, "
+        assert rates in readme
+        assert readme.split(rates)[1].removeprefix("a gain of ").startswith(change(judged["gain"]))
