@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import tokenize
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
 
 _LAYOUT = (tokenize.COMMENT, tokenize.NL, tokenize.ENCODING, tokenize.ENDMARKER)
+_PIECES = (tokenize.NAME, tokenize.NUMBER, tokenize.ERRORTOKEN)  # of a name
 _STRUCTURE = (tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)  # how deep matters, with what does not
 
 
@@ -24,12 +25,28 @@ def normalise(program: str) -> tuple[tuple[int, str], ...]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd numbers and escapes are the program's own affair
-            tokens = [t for t in tokenize.generate_tokens(lines.__next__) if t.type not in _LAYOUT]
+            tokens = [t for t in _whole_names(tokenize.generate_tokens(lines.__next__)) if t.type not in _LAYOUT]
     except (tokenize.TokenError, SyntaxError, ValueError):
         tokens = None
     if tokens is None or any(t.type == tokenize.ERRORTOKEN for t in tokens):
         return tuple((-1, word) for word in program.split())
     return tuple((t.type, "" if t.type in _STRUCTURE else t.string) for t in tokens)
+
+
+def _whole_names(tokens: Iterable[tokenize.TokenInfo]) -> Iterator[tokenize.TokenInfo]:
+    """The same tokens, with names in one piece: before Python 3.12 a letter's combining mark is taken for an error."""
+    name: tokenize.TokenInfo | None = None  # which the next token may go on with
+    for token in tokens:
+        if name and name.end == token.start and token.type in _PIECES and (name.string + token.string).isidentifier():
+            name = name._replace(string=name.string + token.string, end=token.end)
+            continue
+        if name:
+            yield name
+        name = token._replace(type=tokenize.NAME) if token.string.isidentifier() and token.type in _PIECES else None
+        if name is None:
+            yield token
+    if name:
+        yield name
 
 
 def distinct(

@@ -60,6 +60,16 @@ def test_what_is_not_python_is_compared_by_its_words():
     assert normalise("") == normalise(" \n # nothing\n")
 
 
+@pytest.mark.parametrize(
+    "name", ["A\ua8e0", "a\ua8e0b", "a\ua8e01", "a\ua8e0\ua8e0_b1\ua8e0", "\u2118", "\u2118x", "a\u00b7b"]
+)
+def test_a_name_may_have_any_letter_that_python_takes(name: str):
+    assert name.isidentifier()
+    assert normalise(f"{name} = 1  # comment\n") == normalise(f"{name}=1") == ((1, name), *normalise("x = 1")[1:])
+    assert normalise(f"{name} = 1") != normalise(f"{name} x = 1") != normalise(f"{name}x = 1")
+    assert normalise(f"if {name}: pass") != normalise(f"if{name}: pass")
+
+
 @settings(deadline=None, max_examples=300)
 @given(st.one_of(st.text(), st.text(alphabet="ab1 \n\t\\'\"(){}[]#:=f$?0x_\r\f\x00", max_size=30)))
 def test_any_text_has_a_normal_form_that_ignores_space_at_its_end(text: str):
