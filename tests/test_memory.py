@@ -7,6 +7,9 @@ import sys
 
 import pytest
 
+from pper_jax.cli import __main__ as command_line
+from pper_jax.files import RunFolder
+from pper_jax.loop import journal
 from pper_jax.memory import SETTING, would_gain
 
 ASKED = "always [madvise] never\n"
@@ -61,6 +64,25 @@ def test_it_goes_on_as_it_is_where_nothing_is_gained(tmp_path):
     assert begun(tmp_path, "always madvise [never]\n") == "began\nNone ['a word', '--option']\n"
     mine = begun(tmp_path, ASKED, GLIBC_TUNABLES="glibc.malloc.arena_max=2")
     assert mine == "began\nglibc.malloc.arena_max=2 ['a word', '--option']\n"
+
+
+@pytest.mark.parametrize("command", [*sorted(command_line.WITH_MODELS), "tasks", "test", "report"])
+def test_commands_that_compute_with_a_model_begin_again(command, monkeypatch, capsys):
+    begun = []
+    monkeypatch.setattr(command_line, "begin_again_in_huge_pages", lambda: begun.append(command))
+    monkeypatch.setattr(sys, "argv", ["pper", command, "--help"])
+    with pytest.raises(SystemExit, match="0"):  # a command of that name there is
+        command_line.start()
+    assert capsys.readouterr().out.startswith(f"usage: pper {command}")
+    assert begun == ([command] if command not in ("tasks", "test", "report") else [])
+
+
+def test_memory_is_given_back_before_a_phase(tmp_path, monkeypatch):
+    order = []
+    monkeypatch.setattr(journal, "give_back_freed_memory", lambda: order.append("given back"))
+    with journal.Onlooker(RunFolder(tmp_path), steps=1).phase(1, "train"):
+        order.append("phase")
+    assert order == ["given back", "phase"]
 
 
 SCATTERED = """
