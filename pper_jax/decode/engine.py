@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 
@@ -20,7 +20,7 @@ from pper_jax.decode.devices import batch_shardings, lay_out
 from pper_jax.decode.ends import Ends, RowEnds, row_ends
 from pper_jax.decode.method import Method
 from pper_jax.decode.prompts import HostProgram, pad_on_host, to_host
-from pper_jax.decode.segments import Batch, advance_until, begin, compact, grow, live_slots, step_counts
+from pper_jax.decode.segments import Batch, advance_until, begin, compact, grow, idle, live_slots, merge, step_counts
 from pper_jax.decode.shared import shared_prefix
 from pper_jax.errors import UserError
 from pper_jax.ranges import check_number
@@ -29,6 +29,7 @@ from pper_jax.types import KVCache, Params, Programs, Prompts
 
 BUCKETS = (64, 128, 256, 512, 1024, 2048, 4096, 8192)
 SEGMENT = 32  # steps between two looks of the host
+LONG = 2048  # tokens: a reproducible batch of longer prompts has fewer rows
 LEAST = 8  # steps that giving up dead slots must make room for, or the cache is enlarged
 
 
@@ -76,9 +77,11 @@ def decode_prompts(
         mesh: split the rows over ``data`` and ``fsdp`` and the weights over ``tp`` (``lay_out``). Programs are the same
             up to rounding.
         reproducible: keep the cache at its full size and the buckets apart, and take products whose rows do not depend
-            on their place, so that sums are added in the same order whatever else is decoded; otherwise the cache grows
-            as programs do, slots that no beam descends from any more are used again, both of which is faster for long
-            limits, and buckets with few prompts are joined.
+            on their place, so that sums are added in the same order whatever else is decoded. Idle rows are then kept
+            few by the bucket, not by the prompts: one of more than 2,048 tokens has half of ``batch_size`` (but on a
+            mesh), of more than 4,096 a quarter, and so on. Otherwise the cache grows as programs do, slots that no beam
+            descends from any more are used again, both of which is faster for long limits, and buckets with few prompts
+            are joined.
         watch: called between two calls of the device; what it raises ends the decoding.
 
     Yields:
@@ -112,13 +115,14 @@ def decode_prompts(
     def results() -> Iterator[tuple[int, list[HostProgram]]]:
         model, weights = lay_out(module, params, mesh)
         for bucket, waiting in _streams(groups, 1 if reproducible else batch_size):
-            stream = _Stream(model, weights, config, closing, batch_size, bucket, prefix, key, mesh, reproducible)
-            try:
-                yield from stream.run(deque(waiting), watch)
+            rows = _rows(batch_size, bucket) if reproducible and mesh is None else batch_size
+            of_bucket = (config, closing, rows, bucket, prefix, key, mesh, reproducible)
+            try:  # no name holds the stream, whose cache goes before the next one's comes
+                yield from _Stream(model, weights, *of_bucket).run(deque(waiting), watch)
             except jax.errors.JaxRuntimeError as err:
                 if "RESOURCE_EXHAUSTED" not in str(err):
                     raise
-                raise UserError(_out_of_memory(module, config, batch_size, bucket)) from err
+                raise UserError(_out_of_memory(module, config, rows, bucket, batch_size // rows)) from err
 
     return results()
 
@@ -154,6 +158,15 @@ def _bucket(length: int, buckets: Sequence[int], longest: int, name: str, new_to
     return min(min((b for b in buckets if b >= length), default=longest), longest)
 
 
+def _rows(batch_size: int, bucket: int) -> int:
+    """Rows of a bucket's batches: beyond ``LONG`` tokens half as many, beyond twice that a quarter, and so on.
+
+    Long prompts are few as a rule, and an idle row costs what another does. How many there are cannot decide, for a
+    program's last bits depend on the rows of its batch.
+    """
+    return min(batch_size, max(batch_size >> ((bucket - 1) // LONG).bit_length(), 2))
+
+
 def _streams(groups: Mapping[int, list[_Waiting]], least: int) -> Iterator[tuple[int, list[_Waiting]]]:
     """Buckets, shortest first; one with fewer prompts than ``least`` joins the next."""
     carried: list[_Waiting] = []
@@ -170,7 +183,8 @@ def cache_bytes(config: Any, rows: int, width: int, prompt_slots: int, steps: in
     return rows * (prompt_slots + width * steps) * each
 
 
-def _out_of_memory(module: Any, config: Any, rows: int, bucket: int) -> str:
+def _out_of_memory(module: Any, config: Any, rows: int, bucket: int, each_stands_for: int) -> str:
+    """What to say; a row of this bucket stands for so many of ``batch_size``."""
     slots = {"prompt_slots": bucket, "steps": step_counts(config.max_new_tokens)[-1]}
     need = partial(cache_bytes, module.config, width=config.width, dtype=module.compute.dtype, **slots)
     stats: Mapping[str, int] = jax.devices()[0].memory_stats() or {}
@@ -180,7 +194,7 @@ def _out_of_memory(module: Any, config: Any, rows: int, bucket: int) -> str:
     fits = max(1, min(rows // 2, free // each if free > 0 else rows))
     return (
         f"The device has too little memory to decode {rows} prompts of up to {bucket} tokens at once (the cache alone "
-        f"takes {need(rows=rows) / 2**20:.0f} MiB); batch_size={fits} should fit."
+        f"takes {need(rows=rows) / 2**20:.0f} MiB); batch_size={fits * each_stands_for} should fit."
     )
 
 
@@ -218,7 +232,7 @@ class _Stream:
         shapes = self.compiled.shapes.eval_shape(
             params, self._keys([0] * rows), self._ends([0] * rows), bucket=bucket, steps=self.steps, rows=rows
         )
-        self.batch = self._place(_idle(shapes))
+        self.batch = self._place(idle(shapes))
 
     def run(
         self, waiting: deque[_Waiting], watch: Callable[[], None] | None = None
@@ -321,7 +335,7 @@ def _compiled(
     def admit(
         params: Params, batch: Batch, prompts: Prompts, keys: Any, ends: Any, rows: jax.Array, shared: KVCache | None
     ) -> Batch:
-        return put(_merge(batch, begin(module, params, prompts, keys, method, ends, shared), rows))
+        return put(merge(batch, begin(module, params, prompts, keys, method, ends, shared), rows))
 
     def extend(
         params: Params, batch: Batch, steps: jax.Array, done: jax.Array
@@ -338,45 +352,6 @@ def _compiled(
         compact=jit(lambda batch: put(compact(batch)), donate_argnames="batch"),
         grow=jit(lambda batch, steps: put(grow(batch, steps)), static_argnames="steps", donate_argnames="batch"),
     )
-
-
-def _merge(batch: Batch, fresh: Batch, rows: jax.Array) -> Batch:
-    """``fresh`` prompts in place of ``rows``; no slot of theirs is visible any more."""
-
-    def put(old: jax.Array, new: jax.Array) -> jax.Array:
-        return old.at[rows].set(new, mode="drop")
-
-    return replace(
-        batch,
-        cache=tuple(
-            replace(
-                layer,
-                prompt_key=put(layer.prompt_key, new.prompt_key),
-                prompt_value=put(layer.prompt_value, new.prompt_value),
-            )
-            for layer, new in zip(batch.cache, fresh.cache, strict=True)
-        ),
-        length=put(batch.length, fresh.length),
-        visible=batch.visible.at[rows].set(False, mode="drop"),
-        taken=put(batch.taken, fresh.taken),
-        state=jax.tree.map(put, batch.state, fresh.state),
-    )
-
-
-def _idle(shapes: Batch) -> Batch:
-    """A batch of host arrays, in which every row is done."""
-    batch = jax.tree.map(_blank, shapes)
-    return replace(
-        batch,
-        length=np.ones_like(batch.length),
-        state=replace(batch.state, done=np.ones_like(batch.state.done)),
-    )
-
-
-def _blank(like: jax.ShapeDtypeStruct) -> Any:
-    if jnp.issubdtype(like.dtype, jax.dtypes.prng_key):
-        return jnp.broadcast_to(jax.random.key(0), like.shape)
-    return np.zeros(like.shape, like.dtype)
 
 
 @lru_cache

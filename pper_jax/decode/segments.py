@@ -91,6 +91,45 @@ def begin(
     )
 
 
+def merge(batch: Batch, fresh: Batch, rows: jax.Array) -> Batch:
+    """``fresh`` prompts in place of ``rows``, of which some may not exist; no slot of theirs is visible any more."""
+
+    def put(old: jax.Array, new: jax.Array) -> jax.Array:
+        return old.at[rows].set(new, mode="drop")
+
+    return replace(
+        batch,
+        cache=tuple(
+            replace(
+                layer,
+                prompt_key=put(layer.prompt_key, new.prompt_key),
+                prompt_value=put(layer.prompt_value, new.prompt_value),
+            )
+            for layer, new in zip(batch.cache, fresh.cache, strict=True)
+        ),
+        length=put(batch.length, fresh.length),
+        visible=batch.visible.at[rows].set(False, mode="drop"),
+        taken=put(batch.taken, fresh.taken),
+        state=jax.tree.map(put, batch.state, fresh.state),
+    )
+
+
+def idle(shapes: Batch) -> Batch:
+    """A batch of host arrays, in which every row is done; ``shapes`` is one of ``jax.ShapeDtypeStruct``."""
+    batch = jax.tree.map(_blank, shapes)
+    return replace(
+        batch,
+        length=np.ones_like(batch.length),
+        state=replace(batch.state, done=np.ones_like(batch.state.done)),
+    )
+
+
+def _blank(like: jax.ShapeDtypeStruct) -> Any:
+    if jnp.issubdtype(like.dtype, jax.dtypes.prng_key):
+        return jnp.broadcast_to(jax.random.key(0), like.shape)
+    return np.zeros(like.shape, like.dtype)
+
+
 def grow(batch: Batch, steps: int, on_host: bool = False) -> Batch:
     """The same batch with room for ``steps`` steps, more than it has; ``on_host``: numpy, where nothing is compiled."""
     pad: Any = np.pad if on_host else jnp.pad

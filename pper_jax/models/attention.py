@@ -23,7 +23,8 @@ from pper_jax.types import BeamLayerCache, BeamMask, LayerCache
 from pper_kernels.beam_attention import beam_attention
 
 LEAST_SCORE = -1e30  # of a key that is not seen: finite, so that a query that sees nothing has a softmax
-BLOCK = 512  # queries that are held against keys at once, in rows without a cache
+BLOCK = 512  # queries that are held against keys at once
+MOST_BLOCKS = 8  # of a row, each compiled; longer rows have larger ones
 
 Seen = Mask | jax.Array  # what a call's queries may see; the array is [B, S, C] bool
 
@@ -68,9 +69,10 @@ class Attention(nn.Module):
             if cache is not None:
                 cache = _write(cache, key, value, write_at)
                 key, value = cache.key.astype(compute.dtype), cache.value.astype(compute.dtype)
-            whole = cache is not None or compute.placement is not None or compute.attention == "cudnn"
-            if not whole and isinstance(mask, Mask) and mask.causal:
-                mixed = attend_in_blocks(query, key, value, mask, cfg.attention_cap)
+            at = 0 if cache is None else write_at
+            whole = compute.placement is not None or compute.attention == "cudnn"
+            if not whole and isinstance(at, int) and isinstance(mask, Mask) and mask.causal:
+                mixed = attend_in_blocks(query, key, value, mask, cfg.attention_cap, at=at)
             else:
                 seen = mask.dense(query.shape[1], key.shape[1], write_at) if isinstance(mask, Mask) else mask
                 if compute.placement is not None:
@@ -133,18 +135,30 @@ def attend(
 
 
 def attend_in_blocks(
-    query: jax.Array, key: jax.Array, value: jax.Array, mask: Mask, cap: float | None = None, block: int = BLOCK
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    mask: Mask,
+    cap: float | None = None,
+    block: int = BLOCK,
+    at: int = 0,
 ) -> jax.Array:
-    """:func:`attend` for a causal mask and as many keys as queries: no query meets blocks of keys all behind it.
+    """:func:`attend` for a causal mask: no query meets blocks of keys all behind it.
 
-    Of ``n`` blocks of queries this leaves ``(n + 1) / 2n`` of the products.
+    Of ``n`` blocks of queries this leaves ``(n + 1) / 2n`` of the products, and scores of one block at a time.
+
+    Args:
+        query, key, value, mask, cap: as :func:`attend` takes them, the mask of ranges.
+        block: queries of a block, more where there would be over ``MOST_BLOCKS``.
+        at: the slot of the first query; keys before it are seen by all queries whose mask does not say otherwise.
     """
     steps = query.shape[1]
+    block = max(block, -(-steps // MOST_BLOCKS))
     blocks = []
     for first in range(0, steps, block):
         end = min(first + block, steps)
-        seen = mask.block(first, end)
-        blocks.append(attend(query[:, first:end], key[:, :end], value[:, :end], seen, cap=cap))
+        seen = mask.block(first, end, at)
+        blocks.append(attend(query[:, first:end], key[:, : at + end], value[:, : at + end], seen, cap=cap))
     return blocks[0] if len(blocks) == 1 else jnp.concatenate(blocks, axis=1)
 
 

@@ -48,11 +48,12 @@ class Mask:
             seen &= slot > own - self.size
         return seen if self.also is None else seen & self.also
 
-    def block(self, first: int, end: int) -> jax.Array:
-        """``[B, end - first, end]`` bool (B may be 1): queries in slots ``first .. end - 1``, keys before ``end``."""
-        also = None if self.also is None else self.also[:, first:end, :end]
+    def block(self, first: int, end: int, at: int = 0) -> jax.Array:
+        """``[B, end - first, at + end]`` bool (B may be 1): queries ``first .. end - 1``, the first of all in slot
+        ``at``, and keys before the slot behind them."""
+        also = None if self.also is None else self.also[:, first:end, : at + end]
         rows = replace(self, start=self.start[:, first:end], end=self.end[:, first:end], also=also)
-        return rows.dense(end - first, end, first)
+        return rows.dense(end - first, at + end, at + first)
 
 
 def windowed(mask: Mask | BeamMask | jax.Array, size: jax.Array | int) -> Mask | BeamMask:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from model_helpers import random_params
 
 from pper_jax.models import ModelConfig, build_model
-from pper_jax.models.attention import attend, attend_in_blocks
+from pper_jax.models.attention import MOST_BLOCKS, attend, attend_in_blocks
 from pper_jax.models.masks import Mask, causal_mask, segment_mask
 from pper_jax.types import LayerCache
 
@@ -100,6 +100,24 @@ def test_blocks_of_queries_attend_and_learn_as_all_at_once(kind, block):
     np.testing.assert_allclose(found, whole, rtol=1e-5)
     for one, other in zip(grads, whole_grads, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["causal", "window"])
+def test_blocks_of_queries_behind_others_see_what_is_before_them(kind):
+    """Slots 0 to 4 were written before, as where a prompt goes on from what all prompts begin with."""
+    mask = causal_mask(12, 5) if kind == "causal" else causal_mask(12, 5).window(6)
+    query, key, value = jax.random.normal(jax.random.key(2), (3, 2, 12, 4, 8))
+    whole = attend(query[:, 5:], key, value, mask.dense(7, 12, 5))
+    found = attend_in_blocks(query[:, 5:], key, value, mask, block=3, at=5)
+    np.testing.assert_allclose(found, whole, rtol=1e-5, atol=1e-6)
+    assert jnp.array_equal(mask.block(3, 6, 5), mask.dense(7, 12, 5)[:, 3:6, :11])
+
+
+def test_a_long_row_has_few_blocks_which_attend_to_what_is_not_behind_them():
+    query = jnp.zeros((1, 40, 2, 4))
+    text = str(jax.make_jaxpr(lambda x: attend_in_blocks(x, x, x, causal_mask(40), block=4))(query))
+    assert text.count(" dot_general[") == 2 * MOST_BLOCKS
+    assert "f32[1,2,1,5,40]" in text  # the last five queries see all keys
 
 
 def test_a_query_that_sees_nothing_takes_the_mean_of_all_values():
