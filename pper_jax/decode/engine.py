@@ -29,7 +29,7 @@ from pper_jax.types import KVCache, Params, Programs, Prompts
 
 BUCKETS = (64, 128, 256, 512, 1024, 2048, 4096, 8192)
 SEGMENT = 32  # steps between two looks of the host
-LONG = 2048  # tokens: a reproducible batch of longer prompts has fewer rows
+LONG = 2048  # tokens: longer prompts are read one by one on CPU, and a reproducible batch of them has fewer rows
 LEAST = 8  # steps that giving up dead slots must make room for, or the cache is enlarged
 
 
@@ -218,7 +218,8 @@ class _Stream:
         self.sizes = list(step_counts(method.max_new_tokens)[-1 if reproducible else 0 :])
         self.key, self.mesh, self.ends = key, mesh, ends
         self.cpu = jax.default_backend() == "cpu" and mesh is None
-        self.group = min(rows, 2) if self.cpu else max(1, rows // 4)  # prompts admitted at once
+        # prompts admitted at once; on CPU a long one has rows enough for the products by itself
+        self.group = (1 if bucket > LONG else min(rows, 2)) if self.cpu else max(1, rows // 4)
         if mesh is not None:
             self.group = -(-self.group // batch_devices(mesh)) * batch_devices(mesh)
         few_rows = self.cpu and not reproducible and rows * method.width <= 24

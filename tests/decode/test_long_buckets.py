@@ -63,6 +63,19 @@ def test_who_does_not_ask_for_the_same_bits_gets_the_rows_that_were_asked_for(ro
     assert rows == {16: 9}
 
 
+def test_long_prompts_are_read_one_by_one(rows, monkeypatch):
+    """Or a lone one would be read twice, beside itself."""
+    read, prefill = set(), engine_room.begin
+
+    def begin(module, params, prompts, *rest):
+        read.add(prompts.tokens.shape)
+        return prefill(module, params, prompts, *rest)
+
+    monkeypatch.setattr(engine_room, "begin", begin)
+    decoded([SHORT, LONG, LONGER])
+    assert read == {(9, 4), (2, 4), (4, 8), (1, 8), (2, 16), (1, 16)}  # of shapes alone, and of prompts
+
+
 def test_prompts_of_up_to_2048_tokens_are_not_long():
     assert [engine_room._rows(32, bucket) for bucket in (64, 2048, 2049, 4096, 4672, 8192, 8193, 10**6)] == [
         *(32, 32, 16, 16, 8, 8, 4, 2)
