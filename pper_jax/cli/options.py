@@ -59,7 +59,8 @@ def add_decoding(parser: argparse.ArgumentParser) -> None:
     about = "for --method diverse-beam: penalty, log-prob (default: 0.5)"
     parser.add_argument("--diversity", type=number(least=0), help=about)
     parser.add_argument("--max-new-tokens", type=positive, default=128)
-    parser.add_argument("--batch-size", type=positive, default=BATCH, help="prompts at once")
+    about = "prompts at once; of those of more than 2,048 tokens half as many, of more than 4,096 a quarter, and so on"
+    parser.add_argument("--batch-size", type=positive, default=BATCH, help=about)
     about = "for --method sample and stochastic-beam (default: 1.0)"
     parser.add_argument("--temperature", type=number(least=0), help=about)
     parser.add_argument("--top-p", type=number(above=0, most=1), help="for --method sample (default: 1.0)")

@@ -65,7 +65,7 @@ class TasksConfig:
 
 @dataclass(frozen=True)
 class BeamSection:
-    """Beam search (phase B): ``width`` programs a task; ``batch_size`` prompts at once.
+    """Beam search (phase B): ``width`` programs a task; ``batch_size`` prompts at once, of long ones a part of it.
 
     ``method``: in its place ``sample`` draws programs at random, and ``stochastic-beam`` different ones without
     replacement, both at ``temperature``.
